@@ -1,0 +1,65 @@
+//! What the log says when forwarding does not work: the likely cause and the way out.
+
+use crate::settings::Monitoring;
+
+/// The server seems to refuse forwarding: no test has ever passed.
+pub fn never_passed(monitoring: Monitoring) -> String {
+    let taken = match monitoring {
+        Monitoring::Loop { port } => format!(", or port {port} is taken there"),
+        Monitoring::Echo { echo, .. } => format!(", or nothing echoes on its port {echo}"),
+        Monitoring::Automatic | Monitoring::Off => String::new(),
+    };
+    let meanwhile = match monitoring {
+        Monitoring::Automatic => "this session goes on unmonitored",
+        _ => "ssh is restarted at each test",
+    };
+    format!(
+        "no connection test has passed so far: forwarding seems to be refused on the server (AllowTcpForwarding, \
+         permitopen or permitlisten{taken}) or switched off here (ClearAllForwardings); {meanwhile}; -M 0 with \
+         ServerAliveInterval works there"
+    )
+}
+
+/// A new session's first test was not answered, though tests have passed before.
+pub fn port_held(monitoring: Monitoring) -> String {
+    match monitoring {
+        Monitoring::Loop { port } => held(port),
+        Monitoring::Echo { echo, .. } => {
+            format!("the echo service on the server's port {echo} does not answer, or the connection is down")
+        }
+        Monitoring::Automatic | Monitoring::Off => {
+            "the new session's forwards do not work yet; the next picks others".into()
+        }
+    }
+}
+
+/// ssh has said that the remote forward failed.
+pub fn forward_refused(monitoring: Monitoring) -> String {
+    match monitoring {
+        Monitoring::Loop { port } => held(port),
+        _ => {
+            "the server refused the monitor's port: it is taken there, or AllowTcpForwarding or permitlisten forbid it"
+                .into()
+        }
+    }
+}
+
+fn held(port: u16) -> String {
+    format!(
+        "port {port} on the server is still held, most likely by our own last session, which the server does not know \
+         to be dead; ClientAliveInterval in its sshd_config ends such sessions, and automatic ports (no -M) do without"
+    )
+}
+
+/// Several sessions in a row failed their first test.
+pub const SHARED: &str = "session after session fails its first connection test: if ssh shares a connection \
+    (ControlMaster, ControlPath), starting it again cannot help, since the shared one stays; use -S none for this tunnel";
+
+/// An automatic forward, refused, has cost the user session after session.
+pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
+    going on without a monitor; ServerAliveInterval notices a dead connection then";
+
+/// `ssh -N` has ended with status 0.
+pub const DETACHED: &str = "ssh -N does not end by itself: it has probably gone on in the background where autossh \
+    cannot watch it (ControlPersist or ForkAfterAuthentication in ssh_config); use -S none or \
+    -o ForkAfterAuthentication=no";

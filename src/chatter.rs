@@ -1,0 +1,123 @@
+//! What ssh says on stderr in the background, as lines for the log (autossh(1), LOGGING).
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::text::escape;
+use crate::time::Time;
+
+/// Lines are cut at so many bytes.
+const LINE_MOST: usize = 1024;
+/// So many lines are let through in each [`WINDOW`].
+const LINES_MOST: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(1);
+/// What ssh says, in all its versions, when the server does not listen on a port for it.
+const FORWARD_FAILED: &str = "remote port forwarding failed for listen port ";
+
+/// ssh's end of the talk.
+#[derive(Debug)]
+pub struct Chatter {
+    pipe: File,
+    lines: Lines,
+}
+
+impl Chatter {
+    /// Listens to `pipe`.
+    ///
+    /// # Errors
+    /// The pipe cannot be made not to block.
+    pub fn new(pipe: File) -> io::Result<Chatter> {
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Chatter { pipe, lines: Lines::default() })
+    }
+
+    /// Reads what there is, and hands each line to `take`. Answers whether more can come.
+    pub fn read(&mut self, now: Time, mut take: impl FnMut(&str)) -> bool {
+        let mut buffer = [0; 4096];
+        // A few rounds: somebody who talks without end must not keep us from everything else.
+        for _ in 0..16 {
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(count) => self.lines.push(buffer.get(..count).unwrap_or_default(), now, &mut take),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// ssh has ended: hands over what is still there. Whoever else holds the pipe, a ControlPersist master say, is not
+    /// waited for.
+    pub fn finish(mut self, now: Time, mut take: impl FnMut(&str)) {
+        self.read(now, &mut take);
+        self.lines.finish(&mut take);
+    }
+}
+
+impl AsFd for Chatter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// Cuts a stream of bytes into lines fit for a log.
+#[derive(Debug, Default)]
+struct Lines {
+    line: Vec<u8>,
+    window_from: Time,
+    in_window: u32,
+    left_out: u32,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8], now: Time, take: &mut impl FnMut(&str)) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.end_line(now, take);
+            } else if self.line.len() < LINE_MOST {
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn end_line(&mut self, now: Time, take: &mut impl FnMut(&str)) {
+        if now >= self.window_from.saturating_add(WINDOW) {
+            self.window_from = now;
+            self.in_window = 0;
+            self.say_left_out(take);
+        }
+        self.in_window = self.in_window.saturating_add(1);
+        if self.in_window <= LINES_MOST {
+            take(&escape(self.line.trim_ascii_end()));
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+        self.line.clear();
+    }
+
+    fn finish(&mut self, take: &mut impl FnMut(&str)) {
+        self.say_left_out(take);
+        if !self.line.is_empty() {
+            take(&escape(self.line.trim_ascii_end()));
+        }
+    }
+
+    fn say_left_out(&mut self, take: &mut impl FnMut(&str)) {
+        if self.left_out > 0 {
+            take(&format!("({} lines left out)", self.left_out));
+            self.left_out = 0;
+        }
+    }
+}
+
+/// The port that ssh says the server does not listen on, if that is what it says.
+pub fn failed_forward(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once(FORWARD_FAILED)?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}

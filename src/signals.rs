@@ -1,0 +1,118 @@
+//! Signals: ours become bytes in a pipe; what we were started with is kept for ssh (autossh(1), SIGNALS).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+/// The signals that the loop hears of. CONT still continues; we only want to know.
+const HEARD: [Signal; 9] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGCHLD,
+    Signal::SIGCONT,
+];
+/// The signals that mean nothing to us: the call that they come with fails too, and that is dealt with.
+const IGNORED: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
+
+/// What the signals that we touch did when autossh was started.
+#[derive(Clone, Debug)]
+pub struct Inherited {
+    ignored: Vec<Signal>,
+}
+
+impl Inherited {
+    /// Blocks every signal, so that none is lost or fatal until [`Signals::new`], and keeps what they were to do.
+    pub fn take() -> Inherited {
+        // It cannot fail with a whole set.
+        let _ = SigSet::all().thread_block();
+        let ignored = HEARD.into_iter().chain(IGNORED).filter(|signal| is_ignored(*signal)).collect();
+        for signal in IGNORED {
+            let _ = set(signal, libc::SIG_IGN);
+        }
+        Inherited { ignored }
+    }
+
+    /// Puts everything back as it was, and no signal blocked. Async-signal-safe, for a child before its exec.
+    pub fn put_back(&self) -> io::Result<()> {
+        for signal in HEARD.into_iter().chain(IGNORED) {
+            let ignore = self.ignored.contains(&signal);
+            set(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL })?;
+        }
+        SigSet::empty().thread_set_mask()?;
+        Ok(())
+    }
+}
+
+/// The signals that have come.
+#[derive(Debug)]
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+}
+
+impl Signals {
+    /// Begins to hear, and unblocks the signals.
+    ///
+    /// # Errors
+    /// No pipe, or no handler.
+    pub fn new() -> io::Result<Signals> {
+        let (read, write) = UnixStream::pair()?;
+        let heard = HEARD.map(|signal| signal as i32);
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, heard)?;
+        SigSet::empty().thread_set_mask()?;
+        Ok(Signals { delivery })
+    }
+
+    /// The signals that have come since the last call, each once.
+    pub fn pending(&mut self) -> impl Iterator<Item = Signal> + use<> {
+        self.delivery.pending().filter_map(|signal| Signal::try_from(signal).ok())
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+}
+
+/// Ends this process by `signal`, as whoever sent it expects; where that does not work, which is so for PID 1, the
+/// caller exits with 128 + n.
+pub fn die_of(signal: i32) {
+    // QUIT would leave a core file, which is for programs that crash.
+    let _ = nix::sys::prctl::set_dumpable(false);
+    if let Ok(signal) = Signal::try_from(signal) {
+        let _ = set(signal, libc::SIG_DFL);
+        let mut only = SigSet::empty();
+        only.add(signal);
+        let _ = only.thread_unblock();
+        let _ = nix::sys::signal::raise(signal);
+    }
+}
+
+#[expect(unsafe_code, reason = "nix can only set dispositions, not ask for them")]
+fn is_ignored(signal: Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null pointer for the new action asks for the old one only, which `action` has room for.
+    let asked = unsafe { libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) };
+    if asked != 0 {
+        return false;
+    }
+    // SAFETY: the call above succeeded, so it has filled `action` in.
+    unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+#[expect(unsafe_code, reason = "signal dispositions are process-wide state")]
+fn set(signal: Signal, disposition: libc::sighandler_t) -> Result<(), Errno> {
+    // SAFETY: only ever SIG_IGN or SIG_DFL, so no handler can run; signal(2) is async-signal-safe.
+    let old = unsafe { libc::signal(signal as i32, disposition) };
+    if old == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
+}

@@ -1,0 +1,52 @@
+//! sd_notify(3): what systemd is told. A datagram each, never waited for, which is why this is no crate's work.
+
+use std::ffi::OsStr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// The way to whoever started us, if they want to hear (NOTIFY_SOCKET).
+#[derive(Debug)]
+pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
+
+impl Notifier {
+    /// The notifier for the value of NOTIFY_SOCKET.
+    pub fn new(address: Option<&OsStr>) -> Notifier {
+        Notifier(address.and_then(|address| {
+            let address = match address.as_bytes().split_first()? {
+                (b'@', name) => SocketAddr::from_abstract_name(name).ok()?,
+                _ => SocketAddr::from_pathname(address).ok()?,
+            };
+            let socket = UnixDatagram::unbound().ok()?;
+            socket.set_nonblocking(true).ok()?;
+            Some((socket, address))
+        }))
+    }
+
+    /// Whether anybody listens.
+    pub fn is_heard(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The service is up.
+    pub fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// The service is about to end.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// What goes on, for `systemctl status`.
+    pub fn status(&self, text: &str) {
+        self.send(&format!("STATUS={text}"));
+    }
+
+    fn send(&self, message: &str) {
+        if let Some((socket, address)) = &self.0 {
+            // systemd that does not listen now is none the worse for it.
+            let _ = socket.send_to_addr(message.as_bytes(), address);
+        }
+    }
+}
