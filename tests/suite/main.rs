@@ -1,1 +1,11 @@
+//! Everything that autossh promises, on the running binary.
+//!
+//! The cases run against `AUTOSSH_UNDER_TEST`, or our own binary where that is not set. A case on which autossh 1.4g
+//! differs says so in one word, its second: see [`harness::Reference`].
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stderr, clippy::needless_pass_by_value, reason = "tests")]
+
+mod harness;
+
+mod command_line;

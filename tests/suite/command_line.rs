@@ -1,0 +1,365 @@
+//! autossh(1), SYNOPSIS: what ssh gets of what was typed.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process::{Command, Stdio};
+
+use crate::harness::{Autossh, port_pair, program, wait_for};
+use crate::{case, table};
+
+/// What ssh gets when autossh gets `args`.
+fn argv(args: &[impl AsRef<OsStr>]) -> Vec<OsString> {
+    let running = Autossh::new(args, "exit 0").env("AUTOSSH_GATETIME", "0").run();
+    // With -f the caller is back before ssh has written anything down.
+    let start = running.wait_start(1);
+    start.words[1..].to_vec()
+}
+
+/// The same as text, of words that stand between single blanks.
+fn typed(words: &str) -> String {
+    let words: Vec<&str> = words.split(' ').collect();
+    let got: Vec<String> = argv(&words).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    got.join(" ")
+}
+
+/// Runs the program and returns its status, stdout and stderr.
+fn answer(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(program())
+        .args(args)
+        .stdin(Stdio::null())
+        .env("AUTOSSH_PATH", "/bin/false")
+        .env("AUTOSSH_LOGFILE", "/dev/null")
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+table!(
+    autossh_takes_its_own_words_out,
+    Same,
+    [
+        ("-M 0 host", "host"),
+        ("-M0 host", "host"),
+        ("-M 0 -N host", "-N host"),
+        ("-M 0 -f -N host", "-N host"),
+        ("-M 0 -fN host", "-N host"),
+        ("-M 0 -fNT host", "-NT host"),
+        ("-M 0 -NfT host", "-NT host"),
+        ("-M 0 -L 1:h:2 -R 3:h:4 -D 5 -p 22 host", "-L 1:h:2 -R 3:h:4 -D 5 -p 22 host"),
+        ("-M 0 -L1:h:2 host", "-L1:h:2 host"),
+        ("-M 0 -fL 8808:foo:80 host", "-L 8808:foo:80 host"),
+        ("-M 0 -o ExitOnForwardFailure=yes host", "-o ExitOnForwardFailure=yes host"),
+        ("-M 0 -2 host", "-2 host"),
+        ("-M 0 -i /a/f -F /b/M host", "-i /a/f -F /b/M host"),
+        ("-M 0 user@host true", "user@host true"),
+        ("-M 0 ssh://user@host:22 true", "ssh://user@host:22 true"),
+        ("-M 0 -- host", "host"),
+        ("-M 0 -- -M -N host", "-M -N host"),
+        ("-M 0 -W h:1 host", "-W h:1 host"),
+        ("-M0 -P f host", "-P f host"),
+    ],
+    |(given, expected)| {
+        assert_eq!(typed(given), expected);
+    }
+);
+
+table!(
+    ssh_gets_what_was_typed_where_the_reference_mangles_it,
+    Defect,
+    [
+        // Bundles with -M in them.
+        ("-NM 0 host", "-N host"),
+        ("-fM 0 host", "host"),
+        ("-fNM0 host", "-N host"),
+        // The remote command is nobody's business.
+        ("-M0 host tail -f x", "host tail -f x"),
+        ("-M0 host cmd -M 9", "host cmd -M 9"),
+        ("-M0 host cmd -V", "host cmd -V"),
+        ("-M0 -N host -- cmd -f -M 1", "-N host -- cmd -f -M 1"),
+        // Autossh's own `--` ends what is its own.
+        ("-f -M 0 -- -f -N host", "-f -N host"),
+        // Letters whose values 1.4g does not know of, so that it takes them for the destination, or for its own words.
+        ("-M 0 -J a,b -c aes -m hmac -b 1.2.3.4 host", "-J a,b -c aes -m hmac -b 1.2.3.4 host"),
+        ("-M0 -B f host", "-B f host"),
+        // Options after the destination stay there.
+        ("-M 0 host -N -L 1:h:2", "host -N -L 1:h:2"),
+        ("-M 0 host -p 22 -v ls -l", "host -p 22 -v ls -l"),
+        ("-M 0 host -fN", "host -N"),
+    ],
+    |(given, expected)| {
+        assert_eq!(typed(given), expected);
+    }
+);
+
+table!(
+    more_of_the_grammar,
+    Beyond,
+    [
+        ("-M 0 host ls --color", "host ls --color"),
+        ("-M 0 host cmd -c x", "host cmd -c x"),
+        ("-M 0 host -N -- -f", "host -N -- -f"),
+        ("-M 0 -- -N -- host -f", "-N -- host -f"),
+        ("-M 0 -- host -f", "host -f"),
+        ("-M 1 -M 0 host", "host"),
+        ("-M 0 -Xyz host", "-Xyz host"),
+        ("-M 0 -% host", "-% host"),
+        ("-M 0 - ls", "- ls"),
+        ("-M 0 -of=M host", "-of=M host"),
+        ("-M 0 host -p", "host -p"),
+        ("host -M 0 -v ls -M 7", "host -v ls -M 7"),
+    ],
+    |(given, expected)| {
+        assert_eq!(typed(given), expected);
+    }
+);
+
+// What documents/001 lists under TLDR.
+table!(
+    uses_that_the_guides_show,
+    Same,
+    [
+        (
+            "-M 0 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -L 1:h:2 u@h",
+            "-o ServerAliveInterval=10 -o ServerAliveCountMax=3 -L 1:h:2 u@h"
+        ),
+        (
+            "-f -M 0 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -N -o ExitOnForwardFailure=yes -L 1:h:2 u@h",
+            "-o ServerAliveInterval=10 -o ServerAliveCountMax=3 -N -o ExitOnForwardFailure=yes -L 1:h:2 u@h"
+        ),
+        ("-f -M 0 -N -vvv -E /tmp/log -L 1:h:2 u@h", "-N -vvv -E /tmp/log -L 1:h:2 u@h"),
+    ],
+    |(given, expected)| {
+        assert_eq!(typed(given), expected);
+    }
+);
+
+case!(arguments_are_bytes, Defect, {
+    let strange: Vec<OsString> = vec![
+        "-M".into(),
+        "0".into(),
+        "host".into(),
+        OsString::from_vec(vec![0xff, b'x', 0x80]),
+        "".into(),
+        "a b\n".into(),
+    ];
+    assert_eq!(argv(&strange)[..], strange[2..]);
+});
+
+case!(an_empty_argument_is_a_destination_too, Beyond, {
+    let words = ["-M", "0", "-N", "", "x"];
+    assert_eq!(argv(&words), ["-N", "", "x"].map(OsString::from));
+});
+
+case!(a_shell_command_stays_one_word, Defect, {
+    let words = ["-M", "0", "host", "sh", "-c", "a b"];
+    assert_eq!(argv(&words), ["host", "sh", "-c", "a b"].map(OsString::from));
+});
+
+/// The row `given`, with a port of its own, gives `expected`.
+fn forwards(given: &str, expected: &str) {
+    let port = port_pair();
+    let forwards = format!("-L {port}:127.0.0.1:{port} -R {port}:127.0.0.1:{}", port + 1);
+    assert_eq!(typed(&given.replace("PORT", &port.to_string())), expected.replace("FORWARDS", &forwards));
+}
+
+table!(
+    forwards_take_the_monitor_ports_place,
+    Same,
+    [
+        ("-M PORT host", "FORWARDS host"),
+        ("-MPORT host", "FORWARDS host"),
+        ("-M PORT -N host", "FORWARDS -N host"),
+        ("-M PORT -- -M host", "FORWARDS -M host"),
+        ("-M 1 -M PORT -v host", "FORWARDS -v host"),
+    ],
+    |(given, expected)| {
+        forwards(given, expected);
+    }
+);
+
+table!(
+    forwards_take_the_monitor_ports_place_wherever_it_is,
+    Defect,
+    [
+        ("-N -M PORT host", "-N FORWARDS host"),
+        ("-NM PORT -v host", "-N FORWARDS -v host"),
+        ("-fNMPORT host", "-N FORWARDS host"),
+        ("-v -M 1 -4 -M PORT host", "-v FORWARDS -4 host"),
+        ("host -M PORT -v", "host FORWARDS -v"),
+    ],
+    |(given, expected)| {
+        forwards(given, expected);
+    }
+);
+
+case!(forwards_to_an_echo_service, Same, {
+    let port = port_pair();
+    assert_eq!(typed(&format!("-M {port}:7 -N host")), format!("-L {port}:127.0.0.1:7 -N host"));
+});
+
+table!(
+    forwards_over_inet6,
+    Defect,
+    [
+        "-M PORT -6 host",
+        "-M PORT -4 -6 host",
+        "-M PORT -o AddressFamily=inet6 host",
+        "-M PORT -oaddressfamily=INET6 host",
+        "-M PORT host -6",
+        "-M PORT -6 host x -4",
+        "-M PORT -v6 host",
+    ],
+    |given| {
+        let port = port_pair();
+        let got = typed(&given.replace("PORT", &port.to_string()));
+        let forwards = format!("-L {port}:127.0.0.1:{port} -R {port}:[::1]:{} ", port + 1);
+        assert_eq!(got, given.replace("-M PORT ", &forwards));
+    }
+);
+
+table!(
+    forwards_over_inet4_all_the_same,
+    Same,
+    [
+        "-M PORT -6 -4 host",
+        "-M PORT -4 -o AddressFamily=inet6 host",
+        "-M PORT -o AddressFamily=any -o AddressFamily=inet6 host",
+        "-M PORT host x -6"
+    ],
+    |given| {
+        let port = port_pair();
+        let got = typed(&given.replace("PORT", &port.to_string()));
+        let forwards = format!("-L {port}:127.0.0.1:{port} -R {port}:127.0.0.1:{} ", port + 1);
+        assert_eq!(got, given.replace("-M PORT ", &forwards));
+    }
+);
+
+case!(blanks_before_the_port, Same, {
+    let port = port_pair();
+    let words = ["-M".to_string(), format!("  {port}"), "host".into()];
+    assert_eq!(argv(&words)[0], "-L");
+    assert_eq!(argv(&["-M 0".to_string(), "host".into()]), [OsString::from("host")]);
+});
+
+table!(
+    bad_ports_are_refused,
+    Same,
+    ["x", "-1", "65535", "65536", "1x", "99999999999999999999", "20000:", "20000:x", "20000:0", "20000:65536"],
+    |port| {
+        let (status, _, _) = answer(&["-M", port, "host"]);
+        assert_eq!(status, Some(1));
+    }
+);
+
+table!(bad_ports_are_named, Defect, ["x", "-1", "65535", "65536", "1x", "", "20000:", "0:7", "1:2:3"], |port| {
+    let (status, out, err) = answer(&["-M", port, "host"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(out, "");
+    assert!(err.contains(&format!("-M {port:?}")) && err.contains("1 to 65534"), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+});
+
+case!(a_missing_port_is_named, Defect, {
+    let (status, _, err) = answer(&["host", "-M"]);
+    assert_eq!(status, Some(1));
+    assert!(err.contains("-M needs a port"), "{err}");
+});
+
+table!(version, Same, [&["-V"][..], &["-V", "host"], &["-M", "0", "-V", "host"]], |args| {
+    let (status, out, _) = answer(args);
+    assert_eq!(status, Some(0));
+    let mut words = out.split_whitespace();
+    assert_eq!(words.next(), Some("autossh"));
+    assert!(words.next().unwrap().starts_with(|c: char| c.is_ascii_digit()), "{out}");
+});
+
+table!(version_in_other_words, Defect, [&["--version"][..], &["-NV"], &["host", "-V"]], |args| {
+    assert_eq!(answer(args), (Some(0), format!("autossh {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+});
+
+case!(help, Defect, {
+    let (status, out, err) = answer(&["--help"]);
+    assert_eq!(status, Some(0));
+    assert!(out.starts_with("usage: autossh"), "{out}");
+    assert_eq!(err, "");
+});
+
+table!(no_destination, Same, [&[][..], &["-M", "0"], &["-N", "-L", "host"], &["-M", "0", "--"]], |args| {
+    let (status, out, err) = answer(args);
+    assert_eq!((status, out.as_str()), (Some(1), ""));
+    assert!(err.starts_with("usage: autossh"), "{err}");
+});
+
+case!(the_variable_for_the_port_overrides_the_option, Documented, {
+    let running =
+        Autossh::new(["-M", "1", "host"], "exit 0").env("AUTOSSH_PORT", "0").env("AUTOSSH_GATETIME", "0").run();
+    assert_eq!(running.starts()[0].args(), ["host"]);
+    running.wait_log("AUTOSSH_PORT \"0\" overrides -M \"1\"");
+});
+
+case!(forwards_of_the_variable_go_in_front, Same, {
+    let port = port_pair();
+    let running = Autossh::new(["-N", "host"], "exit 0").env("AUTOSSH_PORT", port.to_string()).run();
+    let expected = [
+        "-L".into(),
+        format!("{port}:127.0.0.1:{port}"),
+        "-R".into(),
+        format!("{port}:127.0.0.1:{}", port + 1),
+        "-N".into(),
+        "host".into(),
+    ];
+    assert_eq!(running.starts()[0].args(), expected);
+});
+
+case!(ssh_is_called_by_its_full_path, Same, {
+    let running = Autossh::new(["-M", "0", "host"], "exit 0").run();
+    let program = &running.starts()[0].words[0];
+    assert!(program.as_bytes().starts_with(b"/") && program.as_bytes().ends_with(b"/scripted-ssh"), "{program:?}");
+});
+
+case!(automatic_ports_go_in_front_and_are_fresh, Beyond, {
+    let running = Autossh::new(["-N", "host"], "exit 255\nexit 255\nexit 0").env("AUTOSSH_GATETIME", "0").run();
+    let ports: Vec<Vec<u16>> = running
+        .starts()
+        .iter()
+        .map(|start| {
+            let args = start.args();
+            assert_eq!(
+                (args[0].as_str(), args[2].as_str(), &args[4..]),
+                ("-L", "-R", &["-N".into(), "host".into()][..])
+            );
+            let (local, remote) = args[1].split_once(":127.0.0.1:").unwrap();
+            let (from, listener) = args[3].split_once(":127.0.0.1:").unwrap();
+            assert_eq!(remote, from);
+            [local, remote, listener].iter().map(|port| port.parse().unwrap()).collect()
+        })
+        .collect();
+    assert_eq!(ports.len(), 3);
+    let mut picked: Vec<u16> = ports.iter().flat_map(|ports| ports[..2].to_vec()).collect();
+    assert!(picked.iter().all(|port| (10_000..32_768).contains(port)), "{picked:?}");
+    picked.sort_unstable();
+    picked.dedup();
+    assert_eq!(picked.len(), 6, "a port was picked twice");
+    assert!(ports.iter().all(|each| each[2] == ports[0][2]), "the listener stays");
+});
+
+table!(
+    no_automatic_ports_without_a_session,
+    Beyond,
+    ["-W h:1 host", "-O check host", "-Q cipher host", "-G host"],
+    |given| {
+        assert_eq!(typed(given), given);
+    }
+);
+
+case!(one_and_the_same_process_tree, Same, {
+    // Scripts count processes by name and find tunnels by their words.
+    let running = Autossh::new(["-M", "0", "-N", "host"], "hang").start();
+    let start = running.wait_start(1);
+    assert_eq!(start.parent, running.pid());
+    wait_for("autossh's own words", || {
+        let line = std::fs::read(format!("/proc/{}/cmdline", running.pid())).unwrap();
+        line.ends_with(b"-M\x000\x00-N\x00host\x00").then_some(())
+    });
+});

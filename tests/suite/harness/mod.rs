@@ -1,0 +1,132 @@
+//! What the cases are made of: running autossh with a scripted ssh, looking at what that saw, and waiting for things.
+
+mod run;
+mod start;
+
+pub use run::{Autossh, Running};
+pub use start::Start;
+
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// What autossh 1.4g does on a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// The same.
+    Same,
+    /// It differs, as the documents say or as our manual page says under DIFFERENCES: on purpose.
+    Documented,
+    /// It differs, and that is a defect of its own. Should it pass one day, the run fails.
+    Defect,
+    /// It has nothing of the kind, so there is nothing to run.
+    Beyond,
+}
+
+/// Defines test cases: `case!(name, Same, { ... });`
+#[macro_export]
+macro_rules! case {
+    ($(#[$attribute:meta])* $name:ident, $reference:ident, $body:block) => {
+        #[test]
+        $(#[$attribute])*
+        fn $name() {
+            $crate::harness::case(stringify!($name), $crate::harness::Reference::$reference, || $body);
+        }
+    };
+}
+
+/// Defines a case for each row of a table: `table!(name, Same, [rows], |row| { ... });` The reference must differ on each
+/// row, if it differs. Every row runs, whatever becomes of the others.
+#[macro_export]
+macro_rules! table {
+    ($name:ident, $reference:ident, $rows:expr, |$row:pat_param| $body:block) => {
+        #[test]
+        fn $name() {
+            let mut failed = Vec::new();
+            for row in $rows {
+                let name = format!("{} {row:?}", stringify!($name));
+                let $row = row;
+                let case = || $crate::harness::case(&name, $crate::harness::Reference::$reference, || $body);
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(case)).is_err() {
+                    failed.push(name);
+                }
+            }
+            assert!(failed.is_empty(), "rows failed: {failed:#?}");
+        }
+    };
+}
+
+/// The program under test, if it is not our own.
+fn other_program() -> Option<PathBuf> {
+    std::env::var_os("AUTOSSH_UNDER_TEST").map(PathBuf::from)
+}
+
+/// Whether we test our own program.
+pub fn is_ours() -> bool {
+    other_program().is_none()
+}
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    other_program().unwrap_or_else(|| env!("CARGO_BIN_EXE_autossh").into())
+}
+
+/// Runs a case; one on which the reference differs must fail there.
+pub fn case(name: &str, reference: Reference, body: impl Fn()) {
+    let differs = !is_ours() && reference != Reference::Same;
+    if differs && reference == Reference::Beyond {
+        eprintln!("{name}: nothing of the kind in the reference");
+        return;
+    }
+    EXPECT_FAILURE.set(differs);
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    EXPECT_FAILURE.set(false);
+    match outcome {
+        Ok(()) if differs => panic!("{name}: the reference is said to differ ({reference:?}), but does not"),
+        Err(panic) if !differs => {
+            eprintln!("failed: {name}");
+            resume_unwind(panic);
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+std::thread_local! {
+    /// A case runs that is to fail, for which nobody should wait long.
+    static EXPECT_FAILURE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// How long a case waits for what must come. Much longer than it takes: the machine may be busy.
+pub fn limit() -> Duration {
+    if EXPECT_FAILURE.get() { Duration::from_secs(3) } else { Duration::from_secs(30) }
+}
+
+/// Waits until `condition` gives something, and returns that.
+pub fn wait_for<T>(what: impl Debug, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(limit(), what, condition)
+}
+
+/// Waits until `condition` gives something, for `limit`.
+pub fn wait_within<T>(limit: Duration, what: impl Debug, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for {what:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Two free ports, the second above the first, for `-M`. Below the range that automatic ports are picked from.
+pub fn port_pair() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 2_000 + u16::try_from(std::process::id() % 3_500).unwrap();
+    wait_for("two free ports", || {
+        let port = base + NEXT.fetch_add(2, Ordering::Relaxed);
+        let free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        (free(port) && free(port + 1)).then_some(port)
+    })
+}

@@ -1,0 +1,68 @@
+//! What the scripted ssh wrote down about one of its starts.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// One start of ssh.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// All its words, the program's name first.
+    pub words: Vec<OsString>,
+    /// The folder it was started in.
+    pub cwd: PathBuf,
+    /// Its pid.
+    pub pid: i32,
+    /// autossh's pid, one hopes.
+    pub parent: i32,
+    /// Its session.
+    pub session: i32,
+    /// The signal that it gets when its parent dies.
+    pub death: i32,
+    /// The signals that were blocked, a bit each.
+    pub blocked: u64,
+    /// The signals that were ignored, a bit each.
+    pub ignored: u64,
+    /// Its open descriptors, and what they are.
+    pub descriptors: Vec<(i32, String)>,
+}
+
+impl Start {
+    /// Reads the file that the scripted ssh left.
+    pub fn read(file: &Path) -> Option<Start> {
+        let mut start = Start::default();
+        for line in std::fs::read_to_string(file).ok()?.lines() {
+            let (name, value) = line.split_once(' ').unwrap();
+            match name {
+                "word" => start.words.push(OsString::from_vec(unhex(value))),
+                "cwd" => start.cwd = OsString::from_vec(unhex(value)).into(),
+                "pid" => start.pid = value.parse().unwrap(),
+                "ppid" => start.parent = value.parse().unwrap(),
+                "session" => start.session = value.parse().unwrap(),
+                "death" => start.death = value.parse().unwrap(),
+                "SigBlk" => start.blocked = u64::from_str_radix(value, 16).unwrap(),
+                "SigIgn" => start.ignored = u64::from_str_radix(value, 16).unwrap(),
+                "fd" => {
+                    let (number, target) = value.split_once(' ').unwrap();
+                    start.descriptors.push((number.parse().unwrap(), target.into()));
+                }
+                _ => panic!("{file:?} has a strange line: {line}"),
+            }
+        }
+        Some(start)
+    }
+
+    /// The words after the program's name, as text.
+    pub fn args(&self) -> Vec<String> {
+        self.words[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Whether this signal was ignored.
+    pub fn ignores(&self, signal: nix::sys::signal::Signal) -> bool {
+        self.ignored & (1 << (signal as i32 - 1)) != 0
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|place| u8::from_str_radix(&text[place..place + 2], 16).unwrap()).collect()
+}
