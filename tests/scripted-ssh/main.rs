@@ -15,11 +15,13 @@
 //! | `note NAME` | creates the file `NAME.N` in the folder |
 //! | `raw` | puts the terminal on stdin into raw mode |
 //! | `spawn` | leaves a process behind that holds stderr open |
+//! | `orphan` | leaves a process behind that ends soon |
 //! | `relay HOW...` | serves its own `-L`, as a server with `-R`, or an echo service, would; see [`relay`] |
 //! | `real` | becomes the ssh of `SCRIPTED_SSH_REAL`, with the words there before its own |
 
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::zombie_processes, reason = "that is what is wanted")]
 #![allow(clippy::print_stderr, reason = "its stderr is what a test reads")]
 
 mod relay;
@@ -131,6 +133,9 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
         }
         "spawn" => {
             Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        }
+        "orphan" => {
+            Command::new("sleep").arg("0.3").stdin(Stdio::null()).spawn().unwrap();
         }
         "relay" => relay::serve(rest),
         "real" => {

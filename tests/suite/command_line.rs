@@ -225,7 +225,6 @@ table!(
         "-M PORT -6 -4 host",
         "-M PORT -4 -o AddressFamily=inet6 host",
         "-M PORT -o AddressFamily=any -o AddressFamily=inet6 host",
-        "-M PORT host x -6"
     ],
     |given| {
         let port = port_pair();

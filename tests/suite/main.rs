@@ -9,3 +9,7 @@
 mod harness;
 
 mod command_line;
+mod ending;
+mod environment;
+mod monitor;
+mod signals;

@@ -1,9 +1,13 @@
 //! What the cases are made of: running autossh with a scripted ssh, looking at what that saw, and waiting for things.
 
+mod process;
 mod run;
 mod start;
 
-pub use run::{Autossh, Running};
+pub use process::{
+    child_of, has_connection_to, inherited_descriptors, inherited_ignored, is_gone, is_root, needs, process_state,
+};
+pub use run::{Autossh, Running, ignoring, scripted_ssh};
 pub use start::Start;
 
 use std::fmt::Debug;

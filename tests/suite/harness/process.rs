@@ -1,0 +1,73 @@
+//! What can be seen of processes and connections from outside.
+
+use std::fs;
+
+/// The state letter of a process, as in ps(1).
+pub fn process_state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a process is no more, or only a zombie is left of it.
+pub fn is_gone(pid: i32) -> bool {
+    matches!(process_state(pid), None | Some('Z'))
+}
+
+/// The first child of a process.
+pub fn child_of(pid: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// Whether somebody is connected to this port of the loopback interface.
+pub fn has_connection_to(port: u16) -> bool {
+    const ESTABLISHED: &str = "01";
+    let remote = format!("0100007F:{port:04X}");
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(2) == Some(&remote.as_str()) && fields.get(3) == Some(&ESTABLISHED)
+    })
+}
+
+/// Whether something that a case needs is there; a case that cannot run is named, and `tests/run.sh` counts those.
+pub fn needs(what: &str, is_there: bool) -> bool {
+    if !is_there {
+        let name = std::thread::current().name().unwrap_or("a case").to_owned();
+        eprintln!("not run: {name}: it needs {what}");
+        if let Some(list) = std::env::var_os("AUTOSSH_TESTS_NOT_RUN") {
+            use std::io::Write;
+            let mut list = fs::File::options().append(true).create(true).open(list).unwrap();
+            writeln!(list, "{name}: it needs {what}").unwrap();
+        }
+    }
+    is_there
+}
+
+/// Whether we may make namespaces.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// The descriptors above 2 that every child of ours gets, since whoever started the tests left them open.
+pub fn inherited_descriptors() -> Vec<i32> {
+    const CLOSE_ON_EXEC: i32 = 0o2_000_000;
+    let numbers = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = numbers.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let stays_open = |number: &i32| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
+        flags.is_some_and(|flags| i32::from_str_radix(flags, 8).unwrap() & CLOSE_ON_EXEC == 0)
+    };
+    numbers.filter(|number| *number > 2).filter(stays_open).collect()
+}
+
+/// The signals that every child of ours ignores, a bit each, since whoever started the tests did.
+pub fn inherited_ignored() -> u64 {
+    const PIPE: u64 = 1 << (libc::SIGPIPE - 1);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    // The tests' own, which their children do not get.
+    u64::from_str_radix(ignored, 16).unwrap() & !PIPE
+}
