@@ -190,7 +190,7 @@ case!(usr1_during_a_test_restarts_at_once, Defect, {
 
 /// Connects to a port, which fails when nobody takes connections there any more.
 fn connect(port: u16) -> TcpStream {
-    TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(2)).unwrap()
+    TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_millis(900)).unwrap()
 }
 
 case!(strangers_on_the_port_cost_nothing, Defect, {
