@@ -11,5 +11,6 @@ mod harness;
 mod command_line;
 mod ending;
 mod environment;
+mod logs;
 mod monitor;
 mod signals;

@@ -197,7 +197,7 @@ case!(strangers_on_the_port_cost_nothing, Defect, {
     let (unstarted, port) = looped("relay sound");
     let running = unstarted.start();
     running.wait_log("connection ok");
-    let mut strangers: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(("127.0.0.1", port + 1)).unwrap()).collect();
+    let mut strangers: Vec<TcpStream> = (0..40).map(|_| connect(port + 1)).collect();
     let passed = running.logged("connection ok");
     let start = Instant::now();
     while running.logged("connection ok") < passed + 4 {
