@@ -35,14 +35,23 @@ impl Chatter {
         Ok(Chatter { pipe, lines: Lines::default() })
     }
 
-    /// Reads what there is, and hands each line to `take`. Answers whether more can come.
-    pub fn read(&mut self, now: Time, mut take: impl FnMut(&str)) -> bool {
+    /// Reads what there is, and hands each line to `take`. Comes back if more can come.
+    pub fn read(mut self, now: Time, mut take: impl FnMut(&str)) -> Option<Chatter> {
+        if self.read_on(now, &mut take) {
+            return Some(self);
+        }
+        self.lines.finish(&mut take);
+        None
+    }
+
+    /// Reads what there is. Answers whether more can come.
+    fn read_on(&mut self, now: Time, take: &mut impl FnMut(&str)) -> bool {
         let mut buffer = [0; 4096];
         // A few rounds: somebody who talks without end must not keep us from everything else.
         for _ in 0..16 {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => return false,
-                Ok(count) => self.lines.push(buffer.get(..count).unwrap_or_default(), now, &mut take),
+                Ok(count) => self.lines.push(buffer.get(..count).unwrap_or_default(), now, take),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return false,
@@ -54,7 +63,7 @@ impl Chatter {
     /// ssh has ended: hands over what is still there. Whoever else holds the pipe, a ControlPersist master say, is not
     /// waited for.
     pub fn finish(mut self, now: Time, mut take: impl FnMut(&str)) {
-        self.read(now, &mut take);
+        self.read_on(now, &mut take);
         self.lines.finish(&mut take);
     }
 }

@@ -5,12 +5,12 @@
 #![cfg_attr(test, expect(dead_code, reason = "tests have an entry of their own"))]
 
 use std::ffi::{CStr, OsString, c_char, c_int};
-use std::fs::File;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
 
 use crate::event::End;
 use crate::signals::{self, Inherited};
@@ -45,8 +45,8 @@ fn open_standard_streams() {
     const STANDARD: [RawFd; 3] = [0, 1, 2];
     for descriptor in STANDARD {
         if is_closed(descriptor) {
-            // The lowest free number is the one that is missing.
-            if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+            // The lowest free number is the one that is missing. ssh gets it too, so it is not closed on exec.
+            if let Ok(null) = open("/dev/null", OFlag::O_RDWR, Mode::empty()) {
                 let _ = null.into_raw_fd();
             }
         }

@@ -156,10 +156,8 @@ impl Supervisor {
                 self.signalled(signal, &mut events);
             }
         }
-        if let Some(mut chatter) = self.own.chatter.take() {
-            if chatter.read(reading.now, |line| self.heard(line, &mut events)) {
-                self.own.chatter = Some(chatter);
-            }
+        if let Some(chatter) = self.own.chatter.take() {
+            self.own.chatter = chatter.read(reading.now, |line| self.heard(line, &mut events));
         }
         if let Some((outcome, took)) = self.monitor.advance(reading.now) {
             if outcome == Outcome::Passed {

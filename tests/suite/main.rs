@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod background;
 mod command_line;
 mod ending;
 mod environment;
