@@ -14,4 +14,5 @@ mod ending;
 mod environment;
 mod logs;
 mod monitor;
+mod real;
 mod signals;

@@ -1,0 +1,73 @@
+#!/bin/sh
+# Finds an sshd that can be run by whoever we are, without installing or starting anything, and prints the command.
+#
+#   sh tests/find-sshd.sh FOLDER
+#
+# It is the machine's own sshd where there is one, else Debian's package, unpacked into FOLDER. For root, who needs a
+# user sshd and a folder /run/sshd which only an installation makes, the command gets both in a mount namespace.
+set -eu
+
+folder=$(mkdir -p "$1" && cd "$1" && pwd)
+
+give_up() {
+    echo "find-sshd: $1" >&2
+    exit 1
+}
+
+unpack() {
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+        give_up "there is no sshd here, and no apt-get to get one with: install the OpenSSH server (it need not run)"
+    fi
+    cd "$folder"
+    # What the package depends on and is not here, libraries alone.
+    libraries=$(apt-cache depends openssh-server 2>/dev/null | sed -n 's/^ *|\{0,1\}Depends: \(lib[a-z0-9.+-]*\)$/\1/p')
+    for package in openssh-server $libraries; do
+        [ "$package" != openssh-server ] && dpkg -s "$package" >/dev/null 2>&1 && continue
+        apt-get download "$package" >/dev/null 2>&1 ||
+            give_up "cannot download Debian's package $package: install the OpenSSH server (it need not run), or run apt-get update"
+    done
+    for package in *.deb; do
+        dpkg-deb -x "$package" root
+    done
+    rm -f ./*.deb
+}
+
+sshd=
+for candidate in "$(command -v sshd || true)" /usr/sbin/sshd /usr/local/sbin/sshd "$folder/root/usr/sbin/sshd"; do
+    if [ -x "$candidate" ]; then
+        sshd=$candidate
+        break
+    fi
+done
+if [ -z "$sshd" ]; then
+    unpack
+    sshd=$folder/root/usr/sbin/sshd
+fi
+
+command=$folder/sshd
+{
+    echo '#!/bin/sh'
+    case $sshd in
+    "$folder"/*)
+        libraries=$(find "$folder/root" -name '*.so.*' -exec dirname {} \; | sort -u | tr '\n' ':')
+        echo "LD_LIBRARY_PATH='$libraries'\${LD_LIBRARY_PATH:-}; export LD_LIBRARY_PATH"
+        # Newer versions are several programs, and know the others by their installed places.
+        for helper in session auth; do
+            place=$folder/root/usr/lib/openssh/sshd-$helper
+            keyword=$(echo "$helper" | sed 's/^s/S/; s/^a/A/')
+            [ -x "$place" ] && echo "set -- -o 'Sshd${keyword}Path=$place' \"\$@\""
+        done
+        ;;
+    esac
+    if [ "$(id -u)" -eq 0 ] && { [ ! -d /run/sshd ] || ! id sshd >/dev/null 2>&1; }; then
+        unshare --mount true 2>/dev/null ||
+            give_up "root needs a user sshd and a folder /run/sshd, or a kernel that allows mount namespaces; try as another user"
+        { grep -v '^sshd:' /etc/passwd; echo 'sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin'; } >"$folder/passwd"
+        echo "exec unshare --mount sh -c 'mount --bind $folder/passwd /etc/passwd &&"
+        echo "    mount -t tmpfs -o mode=755 none /run && mkdir -m 755 /run/sshd && exec $sshd \"\$@\"' sshd \"\$@\""
+    else
+        echo "exec $sshd \"\$@\""
+    fi
+} >"$command"
+chmod 755 "$command"
+echo "$command"
