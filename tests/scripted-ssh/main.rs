@@ -56,10 +56,15 @@ pub extern "C" fn main() -> i32 {
 
 /// The number of this start, from 1.
 fn take_number(folder: &Path) -> usize {
-    let taken = |number: &usize| {
-        fs::File::options().write(true).create_new(true).open(folder.join(format!("taken.{number}"))).is_ok()
-    };
-    (1..).find(taken).expect("endless")
+    for number in 1.. {
+        match fs::File::options().write(true).create_new(true).open(folder.join(format!("taken.{number}"))) {
+            Ok(_) => return number,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // The case is over.
+            Err(_) => exit(99),
+        }
+    }
+    exit(99)
 }
 
 /// Writes down, one fact a line, how we were started; words as hexadecimal bytes.

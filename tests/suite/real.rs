@@ -92,8 +92,8 @@ case!(an_echo_service_on_the_server, Same, {
         }
     });
     let monitor = format!("{}:{echo_port}", port_pair());
-    let running =
-        server.autossh(&["-M", &monitor, "-N", "HOST"]).env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").start();
+    let unstarted = server.autossh(&["-M", &monitor, "-N", "HOST"]).env("AUTOSSH_GATETIME", "0");
+    let running = unstarted.env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").start();
     is_sound(&running);
     server.signal_sessions(Signal::SIGKILL);
     running.wait_start(2);

@@ -221,19 +221,28 @@ impl Drop for Running {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for start in self.starts() {
-            end_if_ours(start.pid, self.folder.path());
-            end_if_ours(start.parent, self.folder.path());
-        }
+        end_all_of(self.folder.path());
     }
 }
 
-/// Kills `pid` if it is a process of the case with this folder: it may be another's by now.
-fn end_if_ours(pid: i32, folder: &Path) {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+/// Kills every process that was started with this folder, daemons and what 1.4g leaves behind.
+fn end_all_of(folder: &Path) {
     let ours = format!("SCRIPTED_SSH={}", folder.display());
-    if environment.split(|byte| *byte == 0).any(|variable| variable == ours.as_bytes()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    let is_ours = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == ours.as_bytes())
+    };
+    // Until a round finds none: one that is about to be killed may just have started another.
+    loop {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let found: Vec<i32> = pids.filter(is_ours).collect();
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 }
 
