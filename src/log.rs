@@ -77,7 +77,7 @@ impl Log {
                 self.also_stderr || (taken.is_err() && self.fallback.is_some_and(|most| level as u8 <= most))
             }
             Target::File(file) => {
-                let line = format!("{} autossh[{}]: {text}\n", stamp(SystemTime::now()), std::process::id());
+                let line = [&stamp(SystemTime::now()), " ", &sink::signed(text), "\n"].concat();
                 match file.write(line.as_bytes()) {
                     Ok(()) => self.lost = 0,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => self.count_lost(),
@@ -87,7 +87,7 @@ impl Log {
             }
         };
         if to_stderr && self.fallback.is_some() {
-            stderr(&format!("autossh[{}]: {text}", std::process::id()));
+            stderr(&sink::signed(text));
         }
     }
 
@@ -132,12 +132,12 @@ impl Log {
 
 /// Writes a line of autossh's to stderr, whatever the log is: what ends autossh at its start must be seen.
 pub fn complain(text: &str) {
-    stderr(&format!("autossh: {text}"));
+    stderr(&["autossh: ", text].concat());
 }
 
 fn stderr(line: &str) {
     // Where stderr is full or closed, nobody can be told.
-    let _ = sink::write_now(io::stderr().as_fd(), format!("{line}\n").as_bytes());
+    let _ = sink::write_now(io::stderr().as_fd(), [line, "\n"].concat().as_bytes());
 }
 
 /// A moment in local time, as the log file has it: `YYYY/MM/DD HH:MM:SS`.

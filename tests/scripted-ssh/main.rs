@@ -10,6 +10,7 @@
 //! | `stop` | stops itself (STOP), then goes on |
 //! | `tstp` | stops itself (TSTP), as `~^Z` does, then goes on |
 //! | `live MS` | lives for that long |
+//! | `await NAME` | lives until the file `NAME` is in the folder |
 //! | `say TEXT`, `flood N` | a line, or N lines, on stderr |
 //! | `bytes HEX` | these bytes on stderr |
 //! | `note NAME` | creates the file `NAME.N` in the folder |
@@ -119,6 +120,11 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
         "stop" => raise(Signal::SIGSTOP).unwrap(),
         "tstp" => raise(Signal::SIGTSTP).unwrap(),
         "live" => std::thread::sleep(Duration::from_millis(rest.trim().parse().expect("milliseconds"))),
+        "await" => {
+            while !folder.join(rest.trim()).exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         "say" => eprintln!("{rest}"),
         "flood" => (0..as_number()).for_each(|line| eprintln!("line {line}")),
         "bytes" => {

@@ -242,12 +242,12 @@ case!(one_signal_to_both_is_a_stop, Beyond, {
 });
 
 case!(a_stop_wins_over_whatever_status_ssh_ends_with, Beyond, {
-    // A process of its own stands in for an ssh that ends by itself at the moment of the stop.
     for status in [0, 1, 3, 255].into_iter().cycle().take(20) {
-        let mut running = autossh(&format!("live 50;exit {status}\nhang")).start();
+        let mut running = autossh(&format!("await now;exit {status}\nhang")).start();
         let ssh = running.wait_start(1).pid;
         running.wait_log("ssh child pid");
         running.signal(Signal::SIGSTOP);
+        fs::write(running.path("now"), "").unwrap();
         wait_for("ssh to be a zombie", || (process_state(ssh) == Some('Z')).then_some(()));
         running.signal(Signal::SIGTERM);
         running.signal(Signal::SIGCONT);
@@ -391,7 +391,7 @@ case!(two_thousand_restarts_cost_nothing, Beyond, {
     let descriptors = |pid: i32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let resident = |pid: i32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
     };
     let restart = |number: usize| {
@@ -400,13 +400,15 @@ case!(two_thousand_restarts_cost_nothing, Beyond, {
         running.wait_start(number);
     };
     running.wait_start(1);
-    // What is allocated once is there after a hundred.
     (2..=100).for_each(restart);
+    running.wait_log_times("ssh child pid", 100);
     let before = (descriptors(running.pid()), resident(running.pid()));
     (101..=2100).for_each(restart);
+    running.wait_log_times("ssh child pid", 2100);
     let after = (descriptors(running.pid()), resident(running.pid()));
     assert_eq!(before.0, after.0);
-    assert!(after.1 <= before.1 + 64, "resident memory grew from {} to {} kB", before.1, after.1);
+    // The allocator may fill the 132 kB that it has taken at the start before it uses anything again.
+    assert!(after.1 <= before.1 + 132, "resident memory grew from {} to {} kB", before.1, after.1);
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
     assert_eq!(children.split_whitespace().count(), 1);
     let threads = fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap().count();
