@@ -76,3 +76,6 @@ impl HoldOff {
         *self = HoldOff::new(self.most);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,6 @@ pub fn failed_forward(line: &str) -> Option<u16> {
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

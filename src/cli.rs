@@ -180,3 +180,6 @@ fn value(tail: &[u8], words: &mut impl Iterator<Item = OsString>) -> Option<(OsS
         Some((OsString::from_vec(tail.to_vec()), false))
     }
 }
+
+#[cfg(test)]
+mod tests;

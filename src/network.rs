@@ -93,3 +93,6 @@ fn is_up(flags: u32) -> bool {
 fn number(bytes: &[u8], place: usize) -> Option<u32> {
     bytes.get(place..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,3 +75,6 @@ pub fn words(ended: Ended, verdict: Verdict) -> (Level, String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

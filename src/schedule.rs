@@ -128,3 +128,6 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -311,3 +311,6 @@ fn decimal(text: &str) -> Option<i64> {
 fn seconds(number: i64) -> Duration {
     Duration::from_secs(number.unsigned_abs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -423,3 +423,6 @@ fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
         (one, other) => one.or(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

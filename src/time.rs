@@ -38,3 +38,6 @@ impl SleepWatch {
         slept
     }
 }
+
+#[cfg(test)]
+mod tests;

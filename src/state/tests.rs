@@ -1,0 +1,429 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::cli::{Request, parse};
+use crate::event::{Failure, Outcome};
+use crate::settings;
+
+const START: Time = Duration::from_secs(1_000_000);
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn machine(line: &str, variables: &[(&str, &str)], awaited: bool) -> Supervision {
+    let Ok(Request::Run(read)) = parse(line.split(' ').map(Into::into)) else { panic!("{line}") };
+    let variable = |name: &str| variables.iter().find(|(given, _)| *given == name).map(|(_, value)| value.into());
+    Supervision::new(settings::resolve(read, variable).unwrap(), START, || 100, awaited)
+}
+
+/// Handles an event and leaves the log lines out.
+fn acts(machine: &mut Supervision, event: Event, now: Time) -> Vec<Action> {
+    let mut actions = machine.handle(event, now);
+    actions.retain(|action| !matches!(action, Action::Log(..) | Action::Stderr(_)));
+    actions
+}
+
+/// A machine whose first ssh runs since [`START`].
+fn running(line: &str, variables: &[(&str, &str)]) -> Supervision {
+    let mut machine = machine(line, variables, false);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+    assert_eq!(acts(&mut machine, Event::Started(42), START), []);
+    machine
+}
+
+/// A machine that waits for long before its next start.
+fn waiting() -> (Supervision, Time) {
+    let mut machine = running("-M 0 host", &[("AUTOSSH_GATETIME", "0")]);
+    for _ in 0..30 {
+        machine.handle(Event::Ended(Ended::Status(255)), START);
+        if machine.state() != (State::Waiting { until: START }) {
+            break;
+        }
+        machine.handle(Event::Tick, START);
+        machine.handle(Event::Started(42), START);
+    }
+    assert_eq!(machine.state(), State::Waiting { until: START + secs(2) });
+    (machine, START + secs(2))
+}
+
+const FAILED: Outcome = Outcome::Failed(Failure::Unanswered, String::new());
+
+#[test]
+fn a_stop_in_every_state() {
+    let (mut waits, _) = waiting();
+    assert_eq!(acts(&mut waits, Event::Stop(15), START), [Action::Exit(End::Signal(15))]);
+
+    let mut runs = running("-M 0 host", &[]);
+    assert_eq!(acts(&mut runs, Event::Stop(15), START), [Action::Stopping, Action::Term]);
+    assert_eq!(runs.deadline(), Some(START + secs(5)));
+    assert_eq!(acts(&mut runs, Event::Stop(2), START), [Action::Kill]);
+    assert_eq!(acts(&mut runs, Event::Ended(Ended::Status(0)), START), [Action::Exit(End::Signal(15))]);
+
+    let mut restarts = running("-M 0 host", &[]);
+    assert_eq!(acts(&mut restarts, Event::Restart, START), [Action::Term]);
+    assert_eq!(acts(&mut restarts, Event::Stop(3), START), [], "it has got TERM already");
+    assert_eq!(acts(&mut restarts, Event::Ended(Ended::Signal(9)), START), [Action::Exit(End::Signal(3))]);
+}
+
+#[test]
+fn an_ssh_that_does_not_end() {
+    let mut machine = running("-M 0 host", &[]);
+    machine.handle(Event::Restart, START);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(4)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(5)), [Action::Kill]);
+    assert_eq!(machine.deadline(), None, "never a second ssh beside it");
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(500)), []);
+    assert_eq!(acts(&mut machine, Event::Stop(15), START + secs(500)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(500)), [Action::Exit(End::Signal(15))]);
+}
+
+#[test]
+fn the_order_of_what_comes_at_once() {
+    // exit > restart on request > ssh's death > lifetime > due test.
+    let mut events = vec![
+        Event::TestNow,
+        Event::Ended(Ended::Status(0)),
+        Event::NetworkChanged,
+        Event::Restart,
+        Event::Tested(FAILED),
+        Event::Stop(15),
+        Event::Tick,
+    ];
+    events.sort();
+    let place = |wanted: &Event| events.iter().position(|event| event == wanted);
+    assert_eq!(place(&Event::Stop(15)), Some(0));
+    assert_eq!(place(&Event::Restart), Some(1));
+    assert_eq!(place(&Event::Ended(Ended::Status(0))), Some(2));
+    assert_eq!(place(&Event::Tick), Some(6));
+
+    // A restart that was asked for wins over an end that would have been autossh's too.
+    let mut machine = running("-M 0 host", &[("AUTOSSH_GATETIME", "0")]);
+    machine.handle(Event::Restart, START);
+    machine.handle(Event::Ended(Ended::Status(3)), START);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+
+    // The lifetime wins over a due test.
+    let mut machine = running("-M 5 host", &[("AUTOSSH_MAXLIFETIME", "60")]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), [Action::Stopping, Action::Term]);
+}
+
+#[test]
+fn the_end_of_a_lifetime() {
+    let life = ("AUTOSSH_MAXLIFETIME", "60");
+    let mut machine = running("-M 0 host", &[life]);
+    assert_eq!(machine.deadline(), Some(START + secs(60)));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), [Action::Stopping, Action::Term]);
+    assert_eq!(acts(&mut machine, Event::Ended(Ended::Status(255)), START + secs(61)), [Action::Exit(End::Status(0))]);
+
+    // While waiting, …
+    let mut machine = running("-M 0 host", &[life]);
+    machine.handle(Event::Ended(Ended::Signal(9)), START + secs(59));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), [Action::Exit(End::Status(0))]);
+
+    // … and while ssh ends for another reason.
+    let mut machine = running("-M 0 host", &[life]);
+    machine.handle(Event::Restart, START + secs(59));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), []);
+    assert_eq!(acts(&mut machine, Event::Ended(Ended::Status(255)), START + secs(60)), [Action::Exit(End::Status(0))]);
+}
+
+#[test]
+fn the_gate_and_the_first_start() {
+    let mut machine = running("-M 0 host", &[]);
+    assert_eq!(acts(&mut machine, Event::Ended(Ended::Status(255)), START + secs(29)), [Action::Exit(End::Status(1))]);
+    let mut machine = running("-M 0 host", &[]);
+    assert_eq!(acts(&mut machine, Event::Ended(Ended::Status(255)), START + secs(30)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(30)), [Action::Start]);
+    // A later ssh that cannot be started is like one that ended with 255.
+    assert_eq!(acts(&mut machine, Event::NotStarted("x".into()), START + secs(30)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(30)), [Action::Start]);
+
+    let mut machine = machine_with_no_gate();
+    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+    assert_eq!(acts(&mut machine, Event::NotStarted("x".into()), START), [Action::Exit(End::Status(1))]);
+}
+
+fn machine_with_no_gate() -> Supervision {
+    machine("-M 0 host", &[("AUTOSSH_GATETIME", "0")], false)
+}
+
+#[test]
+fn starts_are_counted_whatever_caused_them() {
+    let limit = ("AUTOSSH_MAXSTART", "2");
+    let mut machine = running("-M 0 host", &[limit]);
+    machine.handle(Event::Restart, START);
+    machine.handle(Event::Ended(Ended::Status(255)), START);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+    machine.handle(Event::Started(43), START);
+    machine.handle(Event::Restart, START);
+    assert_eq!(acts(&mut machine, Event::Ended(Ended::Status(255)), START), [Action::Exit(End::Status(0))]);
+    assert_eq!(machine.starts(), 2);
+
+    let mut none = self::machine("-M 0 host", &[("AUTOSSH_MAXSTART", "0")], false);
+    assert_eq!(acts(&mut none, Event::Tick, START), [Action::Exit(End::Status(0))]);
+}
+
+#[test]
+fn what_ends_a_wait() {
+    for event in [Event::Restart, Event::Prod, Event::TestNow] {
+        let (mut machine, _) = waiting();
+        assert_eq!(acts(&mut machine, event.clone(), START), []);
+        assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start], "{event:?}");
+    }
+    let (mut machine, until) = waiting();
+    assert_eq!(acts(&mut machine, Event::Resumed, START), []);
+    assert_eq!(acts(&mut machine, Event::Tick, until - secs(1)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, until + secs(8 * 3600)), [Action::Start], "overdue after a sleep");
+}
+
+#[test]
+fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
+    let (mut machine, _) = waiting();
+    assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
+    machine.handle(Event::NetworkChanged, START);
+    assert_eq!(machine.state(), State::Waiting { until: START + Duration::from_millis(200) });
+    assert_eq!(machine.heeds_network_from(), Some(START + secs(10)));
+
+    // It brought nothing: the next hold-off is longer.
+    let later = START + secs(11);
+    machine.handle(Event::Tick, later);
+    machine.handle(Event::Started(42), later);
+    assert_eq!(machine.heeds_network_from(), None, "nothing is done to an ssh without a monitor");
+    machine.handle(Event::Ended(Ended::Status(255)), later);
+    machine.handle(Event::NetworkChanged, later);
+    assert_eq!(machine.heeds_network_from(), Some(later + secs(20)));
+
+    // An ssh that lived long enough was sound.
+    let later = later + secs(30);
+    machine.handle(Event::Tick, later);
+    machine.handle(Event::Started(42), later);
+    let later = later + secs(3600);
+    machine.handle(Event::Ended(Ended::Status(255)), later);
+    assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
+}
+
+#[test]
+fn a_change_of_the_network_brings_a_test_forward_and_then_there_is_a_hold_off() {
+    let mut machine = running("-M 5 host", &[]);
+    machine.handle(Event::NetworkChanged, START + secs(100));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::Test(Purpose::Change)]);
+    assert_eq!(machine.heeds_network_from(), Some(START + secs(111)));
+    // The first test that an ssh passes says that it is sound; the next says nothing new.
+    machine.handle(Event::Tested(Outcome::Passed), START + secs(101));
+    assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
+    for (change, hold_off) in [(200, 10), (212, 20), (233, 40)] {
+        machine.handle(Event::NetworkChanged, START + secs(change));
+        let test = START + secs(change + 1);
+        assert_eq!(acts(&mut machine, Event::Tick, test), [Action::Test(Purpose::Change)]);
+        machine.handle(Event::Tested(Outcome::Passed), test);
+        assert_eq!(machine.heeds_network_from(), Some(test + secs(hold_off)));
+    }
+}
+
+#[test]
+fn the_network_can_be_left_alone() {
+    let machine = running("-M 5 host", &[("AUTOSSH_NETWATCH", "no")]);
+    assert_eq!(machine.heeds_network_from(), None);
+}
+
+#[test]
+fn an_automatic_monitor_costs_nothing_before_it_has_passed() {
+    let mut machine = running("-N host", &[]);
+    assert_eq!(machine.heeds_network_from(), None);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(1)), [Action::Test(Purpose::Early)]);
+    assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(2)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(600)), [Action::Test(Purpose::Regular)]);
+    assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(630)), []);
+    assert!(matches!(machine.state(), State::Running { .. }));
+
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(1200)), [Action::Test(Purpose::Regular)]);
+    assert_eq!(acts(&mut machine, Event::Tested(Outcome::Passed), START + secs(1201)), [Action::TouchPidFile]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(1800)), [Action::Test(Purpose::Regular)]);
+    assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(1830)), [Action::Term]);
+}
+
+#[test]
+fn an_automatic_forward_that_costs_sessions_is_given_up() {
+    let mut machine = running("-f -N host", &[]);
+    for number in 1..=2 {
+        assert!(machine.is_monitored(), "{number}");
+        machine.handle(Event::ForwardRefused, START);
+        machine.handle(Event::Ended(Ended::Status(255)), START);
+        assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+        machine.handle(Event::Started(42), START);
+    }
+    assert!(!machine.is_monitored());
+}
+
+#[test]
+fn what_cannot_be_tested_is_no_failure() {
+    let mut machine = running("-M 5 host", &[]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(600)), [Action::Test(Purpose::Regular)]);
+    assert_eq!(acts(&mut machine, Event::Tested(Outcome::Impossible(String::new())), START + secs(600)), []);
+    assert!(matches!(machine.state(), State::Running { .. }));
+}
+
+#[test]
+fn a_test_that_a_sleep_interrupts_is_made_again() {
+    let mut machine = running("-M 5 host", &[]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(600)), [Action::Test(Purpose::Regular)]);
+    let wake = START + secs(8 * 3600);
+    assert_eq!(acts(&mut machine, Event::Resumed, wake), [Action::DropTest]);
+    assert_eq!(acts(&mut machine, Event::Tick, wake + secs(9)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, wake + secs(10)), [Action::Test(Purpose::Regular)]);
+}
+
+#[test]
+fn systemd_hears_when_traffic_flows() {
+    // With a monitor: at the first test that passes, which is tried early.
+    let mut machine = machine("-M 5 host", &[], true);
+    machine.handle(Event::Tick, START);
+    machine.handle(Event::Started(42), START);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(1)), [Action::Test(Purpose::Early)]);
+    assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(1)), [], "without consequence");
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(2)), [Action::Test(Purpose::Early)]);
+    let passed = acts(&mut machine, Event::Tested(Outcome::Passed), START + secs(2));
+    assert_eq!(passed, [Action::TouchPidFile, Action::Ready]);
+    assert_eq!(machine.deadline(), Some(START + secs(600)));
+
+    // Without: when ssh has lived for a second.
+    let mut machine = self::machine("-M 0 host", &[], true);
+    machine.handle(Event::Tick, START);
+    machine.handle(Event::Started(42), START);
+    assert_eq!(machine.deadline(), Some(START + secs(1)));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(1)), [Action::Ready]);
+    assert_eq!(machine.deadline(), None);
+
+    // In any case after half a minute.
+    let mut machine = self::machine("-M 0 host", &[("AUTOSSH_GATETIME", "0")], true);
+    let mut now = START;
+    let mut ready = Vec::new();
+    while now < START + secs(100) {
+        for action in machine.handle(Event::Tick, now) {
+            match action {
+                Action::Start => {
+                    machine.handle(Event::Started(42), now);
+                    machine.handle(Event::Ended(Ended::Status(255)), now);
+                }
+                Action::Ready => ready.push(now),
+                _ => {}
+            }
+        }
+        now = machine.deadline().unwrap();
+    }
+    assert_eq!(ready, [START + secs(30)]);
+}
+
+/// Any event that is not an answer.
+fn an_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        1 => Just(Event::Stop(15)),
+        4 => Just(Event::Restart),
+        4 => Just(Event::Prod),
+        4 => Just(Event::TestNow),
+        4 => Just(Event::NetworkChanged),
+        2 => Just(Event::Resumed),
+        1 => Just(Event::ForwardRefused),
+        8 => select_end().prop_map(Event::Ended),
+        8 => select_outcome().prop_map(Event::Tested),
+        12 => Just(Event::Tick),
+    ]
+}
+
+fn select_end() -> impl Strategy<Value = Ended> {
+    prop_oneof![Just(Ended::Status(255)), Just(Ended::Status(1)), (1..65).prop_map(Ended::Signal)]
+}
+
+fn select_outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![Just(Outcome::Passed), Just(FAILED), Just(Outcome::Impossible(String::new()))]
+}
+
+/// What the loop would be like: there is an ssh or not, and a test or not.
+#[derive(Default)]
+struct World {
+    ssh: bool,
+    test: bool,
+    starts: u64,
+    over: bool,
+}
+
+impl World {
+    /// Hands the event in if it can happen, carries the actions out, and checks each.
+    fn step(&mut self, machine: &mut Supervision, event: Event, now: Time, starts_fail: bool) {
+        match &event {
+            Event::Ended(_) if !self.ssh => return,
+            Event::Ended(_) => self.ssh = false,
+            Event::Tested(_) if !self.test => return,
+            Event::Tested(_) => self.test = false,
+            _ => {}
+        }
+        for action in machine.handle(event, now) {
+            match action {
+                Action::Start => {
+                    assert!(!self.ssh, "a second ssh");
+                    self.starts += 1;
+                    self.ssh = !starts_fail;
+                    let answer = if starts_fail { Event::NotStarted("x".into()) } else { Event::Started(42) };
+                    self.step(machine, answer, now, starts_fail);
+                }
+                Action::Test(_) => {
+                    assert!(!self.test && self.ssh, "a test without an ssh, or a second one");
+                    self.test = true;
+                }
+                Action::DropTest => self.test = false,
+                Action::Term | Action::Kill => {}
+                Action::Exit(_) => {
+                    assert!(!self.over, "a second end");
+                    self.over = true;
+                }
+                _ => {}
+            }
+        }
+        assert!(!self.test || self.ssh, "a test has outlived its ssh");
+        assert_eq!(machine.starts(), self.starts);
+        if let State::Waiting { until } = machine.state() {
+            assert!(until <= now.max(START) + secs(600), "a wait of more than the poll time");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens(
+        events in vec((an_event(), 0_u64..100_000, any::<bool>()), 0..60),
+        line in prop_oneof![Just("-M 0 host"), Just("-M 5 host"), Just("-N host"), Just("-fN host"), Just("-M 5:7 host")],
+        gate in prop_oneof![Just("0"), Just("30")],
+        awaited: bool,
+    ) {
+        let mut machine = machine(line, &[("AUTOSSH_GATETIME", gate)], awaited);
+        let mut world = World::default();
+        let mut now = START;
+        for (event, millis, starts_fail) in events {
+            now += Duration::from_millis(millis);
+            if !world.over {
+                world.step(&mut machine, event, now, starts_fail);
+            }
+            // A start that fails may leave the next one due at once; that ends with the starts that are free.
+            let mut rounds = 0;
+            while !world.over && (rounds == 0 || machine.deadline().is_some_and(|deadline| deadline <= now)) {
+                world.step(&mut machine, Event::Tick, now, starts_fail);
+                rounds += 1;
+                prop_assert!(rounds < 10, "something due is left undone");
+            }
+        }
+        // A stop always comes to its end, be ssh as deaf as it may.
+        if !world.over {
+            world.step(&mut machine, Event::Stop(15), now, false);
+        }
+        let limit = now + secs(10);
+        while !world.over {
+            now = machine.deadline().expect("nothing is due any more");
+            prop_assert!(now <= limit, "a stop has taken more than ten seconds");
+            world.step(&mut machine, Event::Tick, now, false);
+        }
+    }
+}
