@@ -59,7 +59,11 @@ pub const SHARED: &str = "session after session fails its first connection test:
 pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
     going on without a monitor; ServerAliveInterval notices a dead connection then";
 
+/// The first ssh, which had automatic forwards, has ended with status 255 within the gate time.
+pub const PERHAPS_THE_MONITOR: &str = "if the server forbids forwarding and ExitOnForwardFailure is set, -M 0 leaves the \
+    monitor out";
+
 /// `ssh -N` has ended with status 0.
-pub const DETACHED: &str = "ssh -N does not end by itself: it has probably gone on in the background where autossh \
-    cannot watch it (ControlPersist or ForkAfterAuthentication in ssh_config); use -S none or \
-    -o ForkAfterAuthentication=no";
+pub const DETACHED: &str = "ssh -N does not end by itself: it has gone on in the background, or left its forwards to a \
+    shared connection, where autossh cannot watch it (ControlPersist, ControlMaster or ForkAfterAuthentication in \
+    ssh_config); use -S none, or -o ForkAfterAuthentication=no";

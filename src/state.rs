@@ -277,9 +277,12 @@ impl Supervision {
             Verdict::Exit(status) => self.exit(End::Status(status), actions),
             Verdict::GiveUp => {
                 let gate = self.settings.gate_time.as_secs();
-                actions.push(Action::Stderr(format!(
-                    "{text}: the first ssh did not live for {gate} s; AUTOSSH_GATETIME=0 keeps autossh trying"
-                )));
+                let mut why =
+                    format!("{text}: the first ssh did not live for {gate} s; AUTOSSH_GATETIME=0 keeps autossh trying");
+                if ended == Ended::Status(255) && self.is_monitored() && !self.traffic.has_consequence() {
+                    why = [&why, "; ", advice::PERHAPS_THE_MONITOR].concat();
+                }
+                actions.push(Action::Stderr(why));
                 self.exit(End::Status(1), actions);
             }
         }

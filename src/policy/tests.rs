@@ -27,7 +27,7 @@ fn the_table() {
 #[test]
 fn standings() {
     const GATE: Duration = Duration::from_secs(30);
-    let just_less = GATE - Duration::from_nanos(1);
+    let just_less = GATE.saturating_sub(Duration::from_nanos(1));
     for (start, lived, gate, expected) in [
         (1, Duration::ZERO, GATE, Standing::WithinGate),
         (1, just_less, GATE, Standing::WithinGate),

@@ -82,7 +82,7 @@ fn an_ssh_that_does_not_end() {
 #[test]
 fn the_order_of_what_comes_at_once() {
     // exit > restart on request > ssh's death > lifetime > due test.
-    let mut events = vec![
+    let mut events = [
         Event::TestNow,
         Event::Ended(Ended::Status(0)),
         Event::NetworkChanged,
@@ -174,7 +174,7 @@ fn what_ends_a_wait() {
     }
     let (mut machine, until) = waiting();
     assert_eq!(acts(&mut machine, Event::Resumed, START), []);
-    assert_eq!(acts(&mut machine, Event::Tick, until - secs(1)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, until.saturating_sub(secs(1))), []);
     assert_eq!(acts(&mut machine, Event::Tick, until + secs(8 * 3600)), [Action::Start], "overdue after a sleep");
 }
 

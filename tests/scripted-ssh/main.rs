@@ -21,7 +21,13 @@
 //! | `real` | becomes the ssh of `SCRIPTED_SSH_REAL`, with the words there before its own |
 
 #![no_main]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's tool that cannot go on should fail, and say so"
+)]
 #![allow(clippy::zombie_processes, reason = "that is what is wanted")]
 #![allow(clippy::print_stderr, reason = "its stderr is what a test reads")]
 

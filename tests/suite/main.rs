@@ -3,16 +3,26 @@
 //! The cases run against `AUTOSSH_UNDER_TEST`, or our own binary where that is not set. A case on which autossh 1.4g
 //! differs says so in one word, its second: see [`harness::Reference`].
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::print_stderr, clippy::needless_pass_by_value, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    clippy::unchecked_time_subtraction,
+    reason = "a test that cannot go on should fail, and say so"
+)]
 
 mod harness;
 
+mod automatic;
 mod background;
 mod command_line;
 mod ending;
 mod environment;
 mod logs;
 mod monitor;
+mod network;
 mod real;
 mod signals;

@@ -6,10 +6,11 @@ mod server;
 mod start;
 
 pub use process::{
-    child_of, has_connection_to, inherited_descriptors, inherited_ignored, is_gone, is_root, needs, process_state,
+    child_of, has_connection_to, inherited_descriptors, inherited_ignored, is_gone, is_root, listens, needs,
+    process_state,
 };
 pub use run::{Autossh, Running, ignoring, scripted_ssh};
-pub use server::{Hosts, Server, shell};
+pub use server::{Hosts, Server};
 pub use start::Start;
 
 use std::fmt::Debug;

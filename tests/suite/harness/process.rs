@@ -30,6 +30,16 @@ pub fn has_connection_to(port: u16) -> bool {
     })
 }
 
+/// Whether somebody listens on this port where process `pid` lives, which may be a network namespace.
+pub fn listens(pid: i32, port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1).is_some_and(|local| local.ends_with(&format!(":{port:04X}"))) && fields.get(3) == Some(&LISTEN)
+    })
+}
+
 /// Whether something that a case needs is there; a case that cannot run is named, and `tests/run.sh` counts those.
 pub fn needs(what: &str, is_there: bool) -> bool {
     if !is_there {

@@ -54,12 +54,6 @@ impl Autossh {
         self
     }
 
-    /// Unsets an environment variable.
-    pub fn without(mut self, name: &str) -> Autossh {
-        self.command.env_remove(name);
-        self
-    }
-
     /// Leaves AUTOSSH_LOGFILE alone; else the log is a file.
     pub fn own_log(mut self) -> Autossh {
         self.log = false;
@@ -141,14 +135,6 @@ impl Running {
     pub fn status(&mut self) -> i32 {
         let status = self.wait();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
-    }
-
-    /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().unwrap();
-        }
-        self.ended.is_none()
     }
 
     /// The path of a file in the folder.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Autossh, needs, scripted_ssh, wait_for};
+use super::{Autossh, listens, needs, scripted_ssh, wait_for};
 
 /// The command that runs an sshd, if there is one to be had.
 fn sshd() -> Option<&'static Path> {
@@ -36,9 +36,6 @@ impl Hosts {
     pub const SERVER: &str = "10.99.0.2";
     /// The address of the client.
     pub const CLIENT: &str = "10.99.0.1";
-    /// The client's end of the wire.
-    pub const WIRE: &str = "wire-c";
-
     /// Makes them. Root's privilege, so `None` for others.
     pub fn new() -> Option<Hosts> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -56,6 +53,8 @@ impl Hosts {
             format!("ip -n {client} link add wire-c type veth peer name wire-s netns {server}"),
             format!("ip -n {client} addr add {}/24 dev wire-c", Hosts::CLIENT),
             format!("ip -n {server} addr add {}/24 dev wire-s", Hosts::SERVER),
+            // No addresses that come by themselves, a second or two later.
+            format!("ip -n {client} link set wire-c addrgenmode none"),
             format!("ip -n {client} link set wire-c up"),
             format!("ip -n {server} link set wire-s up"),
         ] {
@@ -78,11 +77,6 @@ impl Hosts {
     pub fn on_client(&self, command: &str) {
         shell(&format!("ip netns exec {} {command}", self.client()));
     }
-
-    /// Runs a shell command on the server.
-    pub fn on_server(&self, command: &str) {
-        shell(&format!("ip netns exec {} {command}", self.server()));
-    }
 }
 
 impl Drop for Hosts {
@@ -94,7 +88,7 @@ impl Drop for Hosts {
 }
 
 /// Runs a shell command that must succeed.
-pub fn shell(command: &str) {
+fn shell(command: &str) {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -176,11 +170,7 @@ impl Server {
             .spawn()
             .unwrap();
         self.child = Some(child);
-        let listening = format!(":{:04X}", self.port);
-        wait_for("sshd to listen", || {
-            let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid())).ok()?;
-            table.lines().any(|line| line.contains(&listening) && line.contains(" 0A ")).then_some(())
-        });
+        wait_for("sshd to listen", || listens(self.pid(), self.port).then_some(()));
     }
 
     /// The path of a file in its folder.

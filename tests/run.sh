@@ -1,0 +1,62 @@
+#!/bin/sh
+# Sets everything up and runs every test. What only root can do is left out for others, and named at the end.
+#
+#   sh tests/run.sh            everything
+#   sh tests/run.sh FILTER     the cases whose names have FILTER in them, on our program alone
+set -eu
+cd "$(dirname "$0")/.."
+
+not_run=$(mktemp)
+trap 'rm -f "$not_run"' EXIT
+export AUTOSSH_TESTS_NOT_RUN="$not_run"
+
+# Debian's tools that cases use, as command:package; none of them starts a service.
+tools="ssh:openssh-client mandoc:mandoc shellcheck:shellcheck ip:iproute2 iptables:iptables strace:strace"
+missing=
+for tool in $tools; do
+    command -v "${tool%%:*}" >/dev/null || missing="$missing ${tool#*:}"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq
+        # shellcheck disable=SC2086 # a list of packages
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    else
+        echo "missing:$missing" >&2
+        echo "some cases need these packages; install them for a full run" >&2
+    fi
+fi
+
+# The reference, autossh 1.4g, unpacked beside our own build.
+reference=target/reference/usr/lib/autossh/autossh
+if [ ! -x "$reference" ] && command -v apt-get >/dev/null; then
+    mkdir -p target/reference
+    (cd target/reference && apt-get download -qq autossh && dpkg-deb -x autossh_*.deb . && rm autossh_*.deb) || true
+fi
+
+if [ $# -gt 0 ]; then
+    cargo test --quiet -- --test-threads 8 "$@"
+    exit
+fi
+
+cargo fmt --check
+cargo clippy --quiet --all-targets -- -D warnings
+shellcheck tests/*.sh examples/*.sh .ci/run
+
+if [ -x "$reference" ]; then
+    echo "== the same cases on the reference, which must differ where they say so, and nowhere else"
+    cargo build --quiet --examples
+    AUTOSSH_UNDER_TEST=$PWD/$reference cargo test --quiet --test suite -- --test-threads 8
+else
+    echo "the cases on the reference: they need Debian's package autossh" >>"$not_run"
+fi
+
+echo "== our own program"
+cargo test -- --test-threads 8
+
+if [ -s "$not_run" ]; then
+    echo "not run:"
+    sort -u "$not_run"
+    # Where everything can run, everything must.
+    [ "${CI:-}" != true ] || exit 1
+fi

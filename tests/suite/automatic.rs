@@ -1,0 +1,224 @@
+//! autossh(1), MONITORING: no ports to choose, and no failure unseen, with a real ssh and a real sshd.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Autossh, Hosts, Running, Server, is_gone, port_pair, wait_for};
+use crate::{case, table};
+
+/// Waits for two tests that have passed since now.
+fn is_sound(running: &Running) {
+    running.wait_log_times("connection ok", running.logged("connection ok") + 2);
+}
+
+/// A test a second, everything in the log, and no gate.
+fn eager(autossh: Autossh) -> Autossh {
+    autossh.env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0")
+}
+
+/// A server here with this configuration, and an autossh without -M that goes through it.
+fn automatic(config: &str) -> Option<(Server, Autossh)> {
+    let server = Server::here(config)?;
+    let autossh = eager(server.autossh(&["-N", "HOST"]));
+    Some((server, autossh))
+}
+
+case!(no_port_need_be_given_though_client_and_server_are_one_host, Beyond, {
+    let Some((server, autossh)) = automatic("") else { return };
+    let running = autossh.start();
+    is_sound(&running);
+    server.signal_sessions(Signal::SIGKILL);
+    running.wait_start(2);
+    is_sound(&running);
+    assert_ne!(running.starts()[0].args()[..2], running.starts()[1].args()[..2]);
+});
+
+case!(automatic_ports_over_inet6, Beyond, {
+    let Some(server) = Server::here("ListenAddress ::1") else { return };
+    let running = eager(server.autossh(&["-6", "-N", "::1"])).start();
+    is_sound(&running);
+    assert!(running.starts()[0].args()[3].contains(":[::1]:"), "{:?}", running.starts()[0]);
+});
+
+case!(a_dead_session_that_holds_the_port_is_no_hindrance_to_automatic_ports, Beyond, {
+    let Some((server, autossh)) = automatic("") else { return };
+    let running = autossh.start();
+    is_sound(&running);
+    let frozen = server.signal_sessions(Signal::SIGSTOP);
+    running.wait_start(2);
+    is_sound(&running);
+    assert_eq!(running.starts().len(), 2, "{}", running.story());
+    assert!(frozen.iter().any(|pid| !is_gone(*pid)));
+});
+
+case!(with_a_given_port_it_is_said_who_holds_it, Beyond, {
+    let Some(hosts) = Hosts::new() else { return };
+    let Some(server) = Server::on(&hosts, "") else { return };
+    let running = eager(server.autossh(&["-M", "20000", "-N", "HOST"])).start();
+    is_sound(&running);
+    let frozen = server.signal_sessions(Signal::SIGSTOP);
+    running.wait_log("port 20000 on the server is still held");
+    running.wait_log_times("port down", 4);
+    assert_eq!(running.logged("ClientAliveInterval"), 1, "{}", running.log());
+    for pid in frozen {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    is_sound(&running);
+});
+
+case!(what_ssh_says_of_a_held_port_is_understood_in_the_background, Beyond, {
+    let Some(hosts) = Hosts::new() else { return };
+    let Some(server) = Server::on(&hosts, "") else { return };
+    let running = eager(server.autossh(&["-f", "-M", "20000", "-N", "HOST"])).start();
+    is_sound(&running);
+    let frozen = server.signal_sessions(Signal::SIGSTOP);
+    running.wait_log("ssh: Warning: remote port forwarding failed for listen port 20000");
+    running.wait_log("port 20000 on the server is still held");
+    for pid in frozen {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    is_sound(&running);
+});
+
+/// The ways in which a server, or the user's own configuration, keeps a loop from working.
+const REFUSALS: [(&str, &str, &str); 5] = [
+    ("AllowTcpForwarding no", "", ""),
+    ("AllowTcpForwarding local", "", ""),
+    ("", "permitlisten=\"1\"", ""),
+    ("", "permitopen=\"127.0.0.1:1\"", ""),
+    ("", "", "ClearAllForwardings yes"),
+];
+
+/// A server that refuses in that way.
+fn refusing((config, key, client): (&str, &str, &str)) -> Option<Server> {
+    let server = Server::here(config)?;
+    if !key.is_empty() {
+        server.restrict_key(key);
+    }
+    server.configure_client(client);
+    Some(server)
+}
+
+table!(a_server_that_refuses_to_forward_costs_an_automatic_monitor_only, Beyond, REFUSALS, |refusal| {
+    let Some(server) = refusing(refusal) else { return };
+    let running = eager(server.autossh(&["-N", "HOST"])).start();
+    running.wait_log("this session goes on unmonitored");
+    // Some more tests, of which nothing is said.
+    running.wait_log_times("connection test failed", 1);
+    let lines = running.log().lines().count();
+    wait_for("more tests", || (running.log().lines().count() >= lines + 3).then_some(()));
+    assert_eq!(running.starts().len(), 1, "{}", running.story());
+    assert_eq!(running.logged("no connection test has passed so far"), 1);
+});
+
+table!(a_server_that_refuses_to_forward_restarts_a_given_monitor, Beyond, REFUSALS, |refusal| {
+    let Some(server) = refusing(refusal) else { return };
+    let port = port_pair();
+    let running = eager(server.autossh(&["-M", &port.to_string(), "-N", "HOST"])).start();
+    running.wait_start(3);
+    running.wait_log_times("port down, restarting ssh", 2);
+    assert_eq!(running.logged("no connection test has passed so far"), 1, "{}", running.log());
+    assert_eq!(running.logged("AllowTcpForwarding"), 1);
+    assert_eq!(running.logged("ClearAllForwardings"), 1);
+});
+
+case!(an_automatic_forward_that_ends_ssh_is_left_out_in_the_background, Beyond, {
+    let Some(server) = Server::here("AllowTcpForwarding local") else { return };
+    let args = ["-f", "-N", "-o", "ExitOnForwardFailure=yes", "HOST"];
+    let running = eager(server.autossh(&args)).start();
+    running.wait_log("going on without a monitor");
+    let start = running.wait_start(3);
+    assert_eq!(start.args(), ["-N", "-o", "ExitOnForwardFailure=yes", "127.0.0.1"]);
+    wait_for("a session", || server.sessions().last().copied());
+});
+
+case!(giving_up_for_a_forward_is_explained_in_the_foreground, Beyond, {
+    let Some(server) = Server::here("AllowTcpForwarding local") else { return };
+    let mut running = server.autossh(&["-N", "-o", "ExitOnForwardFailure=yes", "HOST"]).run();
+    assert_eq!(running.status(), 1);
+    let stderr = running.stderr();
+    assert!(stderr.contains("AUTOSSH_GATETIME") && stderr.contains("-M 0"), "{stderr}");
+});
+
+mod sharing {
+    //! ControlMaster: the session is another's.
+
+    use super::*;
+
+    /// The words that share a connection by way of this socket.
+    fn shared(server: &Server, persist: &str) -> Vec<String> {
+        let path = server.path("master");
+        ["-o", "ControlMaster=auto", "-o", &format!("ControlPath={}", path.display()), "-o", persist]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    /// Somebody's master, and an autossh that shares its connection, for a command: with -N ssh would just leave its
+    /// forwards to the master.
+    fn guest(server: &Server) -> (Running, Running) {
+        let words = shared(server, "ControlPersist=no");
+        let host = ["HOST".to_owned()];
+        let master = server.autossh(&[&["-M", "0", "-N"].map(str::to_owned), &words[..], &host].concat()).start();
+        master.wait_start(1);
+        wait_for("the master", || server.path("master").exists().then_some(()));
+        let guest = server.autossh(&[&words[..], &host, &["sleep 1000".to_owned()]].concat());
+        (master, eager(guest).start())
+    }
+
+    case!(a_master_that_keeps_old_forwards_is_no_hindrance_to_automatic_ports, Beyond, {
+        let Some(server) = Server::here("") else { return };
+        let (_master, running) = guest(&server);
+        is_sound(&running);
+        for number in [2, 3] {
+            running.signal(Signal::SIGUSR1);
+            running.wait_start(number);
+            is_sound(&running);
+        }
+    });
+
+    case!(a_frozen_master_is_named_as_the_likely_cause, Beyond, {
+        let Some(server) = Server::here("") else { return };
+        let (master, running) = guest(&server);
+        is_sound(&running);
+        let frozen = server.signal_sessions(Signal::SIGSTOP);
+        running.wait_log("if ssh shares a connection (ControlMaster, ControlPath)");
+        // Once the master is gone, the next ssh makes a connection of its own.
+        drop(master);
+        is_sound(&running);
+        for pid in frozen {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    });
+
+    case!(an_ssh_that_leaves_its_forwards_to_a_master_is_explained, Beyond, {
+        let Some(server) = Server::here("") else { return };
+        let (_master, _guest) = guest(&server);
+        let args = [&["-M", "0", "-N"].map(str::to_owned), &shared(&server, "ControlPersist=no")[..], &["HOST".into()]];
+        let mut running = server.autossh(&args.concat()).run();
+        assert_eq!(running.status(), 0);
+        assert!(running.stderr().contains("ControlMaster"), "{}", running.stderr());
+    });
+
+    case!(an_ssh_that_goes_to_the_background_by_itself_is_explained, Beyond, {
+        let Some(server) = Server::here("") else { return };
+        let words = shared(&server, "ControlPersist=20");
+        let args = [&["-M", "0", "-N"].map(str::to_owned), &words[..], &["HOST".into()]].concat();
+        let mut running = server.autossh(&args).run();
+        assert_eq!(running.status(), 0);
+        assert!(running.stderr().contains("ControlPersist"), "{}", running.stderr());
+        let path = server.path("master").display().to_string();
+        let exit = server.autossh(&["-M", "0", "-S", &path, "-O", "exit", "HOST"]).run();
+        assert_eq!(exit.starts().len(), 1);
+    });
+}
+
+case!(fifty_at_once_on_one_host_are_all_sound, Beyond, {
+    let Some(server) = Server::here("") else { return };
+    let all: Vec<Running> = (0..50)
+        .map(|_| server.autossh(&["-N", "HOST"]).env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0").start())
+        .collect();
+    for running in &all {
+        running.wait_log("connection ok");
+        assert_eq!(running.starts().len(), 1, "{}", running.story());
+    }
+});
