@@ -26,6 +26,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::missing_panics_doc,
     reason = "a test's tool that cannot go on should fail, and say so"
 )]
 #![allow(clippy::zombie_processes, reason = "that is what is wanted")]
@@ -97,7 +98,7 @@ fn record(folder: &Path, number: usize) {
     for entry in fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();
         if let Ok(target) = fs::read_link(entry.path()) {
-            writeln!(facts, "fd {} {}", entry.file_name().display(), target.display()).unwrap();
+            writeln!(facts, "fd {} {}", entry.file_name().to_string_lossy(), target.display()).unwrap();
         }
     }
     let unfinished = folder.join(format!("unfinished.{number}"));
@@ -138,7 +139,7 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
                 .trim()
                 .as_bytes()
                 .chunks(2)
-                .map(|hex| u8::from_str_radix(str::from_utf8(hex).unwrap(), 16).unwrap())
+                .map(|hex| u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap())
                 .collect();
             std::io::stderr().write_all(&bytes).unwrap();
         }

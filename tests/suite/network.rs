@@ -138,9 +138,9 @@ case!(a_flapping_link_causes_no_storm_of_starts, Beyond, {
     let seconds = begin.elapsed().as_secs();
     // One at once, one after each hold-off of 10 s, 20 s and so on, and those that were due anyway: each after more
     // than 2 s by now.
-    let hold_offs = 2 + seconds.div_ceil(10).ilog2() + 1;
-    let most = hold_offs as usize + seconds as usize / 2 + 1;
-    let made = running.starts().len() - starts;
+    let hold_offs = 3 + u64::from(seconds.div_ceil(10).ilog2());
+    let most = hold_offs + seconds / 2 + 1;
+    let made = (running.starts().len() - starts) as u64;
     assert!(made <= most, "{made} starts in {seconds} s, and {most} at the most");
 });
 
