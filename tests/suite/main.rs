@@ -26,3 +26,4 @@ mod monitor;
 mod network;
 mod real;
 mod signals;
+mod terminal;

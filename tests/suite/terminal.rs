@@ -1,0 +1,145 @@
+//! On a terminal: its modes, and the keys that stop and continue.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::Signal;
+use nix::sys::termios::{LocalFlags, tcgetattr};
+
+use crate::case;
+use crate::harness::{Autossh, Running, is_gone, process_state, wait_for};
+
+/// Starts a command on a terminal of its own, and gives the other end of that.
+fn on_terminal(unstarted: Autossh) -> (Running, File) {
+    // Closed on exec, all of it: a terminal hangs up when nobody holds its other end any more.
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(ptsname_r(&master).unwrap());
+    let slave = slave.unwrap();
+    let stream = || OwnedFd::from(slave.try_clone().unwrap());
+    let running = unstarted
+        .with(|command| {
+            command.stdin(stream()).stdout(stream()).stderr(stream());
+            controlling(command);
+        })
+        .spawn();
+    (running, File::from(OwnedFd::from(master)))
+}
+
+/// Makes the terminal on stdin the controlling one of a session of its own.
+#[allow(unsafe_code, reason = "there is no other way to have a terminal in a test")]
+fn controlling(command: &mut Command) {
+    let take = || {
+        nix::unistd::setsid()?;
+        // SAFETY: descriptor 0 is the terminal, and the call takes no pointer.
+        nix::errno::Errno::result(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })?;
+        Ok(())
+    };
+    // SAFETY: only system calls that are async-signal-safe.
+    unsafe { command.pre_exec(take) };
+}
+
+/// Whether the terminal is in its usual mode, in which it echoes.
+fn echoes(terminal: &File) -> bool {
+    tcgetattr(terminal).unwrap().local_flags.contains(LocalFlags::ECHO | LocalFlags::ICANON)
+}
+
+/// autossh without a monitor or a gate.
+fn autossh(script: &str) -> Autossh {
+    Autossh::new(["-M", "0", "host"], script).env("AUTOSSH_GATETIME", "0")
+}
+
+case!(the_modes_are_put_back_when_ssh_dies_by_a_signal, Defect, {
+    let (running, terminal) = on_terminal(autossh("raw;note raw;await now;kill 9\nhang"));
+    running.wait_file("raw.1");
+    assert!(!echoes(&terminal));
+    std::fs::write(running.path("now"), "").unwrap();
+    running.wait_start(2);
+    assert!(echoes(&terminal));
+});
+
+case!(the_modes_are_put_back_when_autossh_ends_ssh, Defect, {
+    let (mut running, terminal) = on_terminal(autossh("raw;note raw;hang"));
+    running.wait_file("raw.1");
+    running.signal(Signal::SIGTERM);
+    running.wait();
+    assert!(echoes(&terminal));
+});
+
+case!(the_modes_are_put_back_when_a_deaf_ssh_is_killed, Defect, {
+    let (mut running, terminal) = on_terminal(autossh("raw;deaf"));
+    running.wait_file("deaf.1");
+    running.signal(Signal::SIGTERM);
+    running.signal(Signal::SIGINT);
+    running.wait();
+    assert!(echoes(&terminal));
+});
+
+case!(the_modes_are_sshs_own_business_when_it_exits, Beyond, {
+    let (running, terminal) = on_terminal(autossh("raw;exit 255\nnote second;hang"));
+    running.wait_file("second.2");
+    assert!(!echoes(&terminal));
+});
+
+case!(an_interrupt_from_the_keyboard_ends_both, Documented, {
+    let (mut running, mut terminal) = on_terminal(autossh("hang"));
+    let ssh = running.wait_start(1).pid;
+    running.wait_log("ssh child pid");
+    terminal.write_all(b"\x03").unwrap();
+    assert_eq!(running.status(), 128 + 2);
+    assert!(is_gone(ssh));
+    assert_eq!(running.starts().len(), 1);
+});
+
+case!(a_terminal_that_goes_away_does_not_end_autossh, Beyond, {
+    // The hangup comes to the leader of the session, which is autossh here.
+    let (running, terminal) = on_terminal(autossh("hang"));
+    running.wait_start(1);
+    running.wait_log("ssh child pid");
+    drop(terminal);
+    wait_for("the hangup", || fs_link(&running, "fd/0").ends_with("(deleted)").then_some(()));
+    running.signal(Signal::SIGUSR1);
+    running.wait_start(2);
+});
+
+/// What a link in autossh's folder in /proc leads to.
+fn fs_link(running: &Running, name: &str) -> String {
+    std::fs::read_link(format!("/proc/{}/{name}", running.pid())).unwrap().display().to_string()
+}
+
+/// An interactive shell on a terminal, which runs autossh as a job.
+fn in_shell(script: &str) -> (Running, File) {
+    let unstarted = Autossh::run_by(
+        &["bash", "--norc", "--noprofile", "-i", "-c", "\"$@\"; sleep 1000", "bash"],
+        ["-M", "0", "host"],
+        script,
+    );
+    on_terminal(unstarted.env("AUTOSSH_GATETIME", "0"))
+}
+
+case!(the_stop_key_stops_and_the_shell_continues, Same, {
+    let (running, mut terminal) = in_shell("hang");
+    let start = running.wait_start(1);
+    running.wait_log("ssh child pid");
+    terminal.write_all(b"\x1a").unwrap();
+    wait_for("both to stop", || {
+        (process_state(start.pid) == Some('T') && process_state(start.parent) == Some('T')).then_some(())
+    });
+});
+
+case!(an_ssh_that_stops_itself_stops_autossh, Defect, {
+    // `~^Z`: ssh has stopped itself alone, and the shell would wait for autossh for ever.
+    let (running, _terminal) = in_shell("tstp;note continued;hang");
+    let start = running.wait_start(1);
+    wait_for("autossh to stop", || (process_state(start.parent) == Some('T')).then_some(()));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(start.parent), Signal::SIGCONT).unwrap();
+    running.wait_file("continued.1");
+    assert_eq!(running.starts().len(), 1);
+});
