@@ -24,6 +24,7 @@ mod environment;
 mod logs;
 mod monitor;
 mod network;
+mod pages;
 mod real;
 mod signals;
 mod terminal;

@@ -1,0 +1,121 @@
+//! The manual page and README.md: whether they know of everything that the program does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::case;
+use crate::harness::{needs, program};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The program's own sources, without their tests.
+fn sources() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("src")).unwrap();
+    let files =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    files.collect()
+}
+
+/// The variables that the program reads.
+fn variables() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for file in sources() {
+        let text = fs::read_to_string(file).unwrap();
+        for piece in text.split("\"AUTOSSH_").skip(1) {
+            let name: String = piece.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+            found.insert(format!("AUTOSSH_{name}"));
+        }
+    }
+    found
+}
+
+case!(every_variable_is_in_both, Beyond, {
+    let variables = variables();
+    assert_eq!(variables.len(), 14, "{variables:?}");
+    let (manual, readme) = (read("man/autossh.1"), read("README.md"));
+    let help = Command::new(program()).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for name in variables {
+        assert!(manual.contains(&format!(".It Ev {name}\n")), "{name} is not in man/autossh.1");
+        assert!(readme.contains(&format!("| `{name}` |")), "{name} is not in README.md");
+        assert!(help.contains(&name), "{name} is not in --help");
+    }
+});
+
+case!(every_option_is_in_both, Beyond, {
+    let (manual, readme) = (read("man/autossh.1"), read("README.md"));
+    for option in ["M", "f", "V"] {
+        assert!(manual.contains(&format!(".It Fl {option}")), "-{option} is not in man/autossh.1");
+        assert!(readme.contains(&format!("| `-{option}")), "-{option} is not in README.md");
+    }
+    for signal in ["TERM", "INT", "QUIT", "USR1", "USR2", "HUP", "ALRM", "KILL", "CONT"] {
+        assert!(manual.contains(&format!("SIG{signal}")), "SIG{signal} is not in man/autossh.1");
+    }
+});
+
+case!(the_manual_page_is_sound, Beyond, {
+    if !needs("mandoc", Command::new("mandoc").arg("/dev/null").output().is_ok()) {
+        return;
+    }
+    let output =
+        Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(root().join("man/autossh.1")).output();
+    let output = output.unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    let page = read("man/autossh.1");
+    for section in ["EXIT STATUS", "FILES", "EXAMPLES", "DIFFERENCES FROM AUTOSSH 1.4g"] {
+        assert!(page.contains(&format!(".Sh {section}\n")), "{section}");
+    }
+});
+
+case!(sections_that_the_sources_name_exist, Beyond, {
+    let manual = read("man/autossh.1");
+    for file in sources() {
+        // Comments are wrapped, so the name of a section may be too.
+        let text = fs::read_to_string(&file).unwrap().replace("\n//!", "").replace("\n///", "");
+        for piece in text.split("(autossh(1), ").skip(1) {
+            let name = piece.split(')').next().unwrap();
+            assert!(manual.contains(&format!(".Sh {name}\n")), "{} names the section {name}", file.display());
+        }
+    }
+});
+
+case!(the_version_is_the_packages, Beyond, {
+    let output = Command::new(program()).arg("-V").output().unwrap();
+    let version = String::from_utf8(output.stdout).unwrap();
+    let changelog = read("CHANGELOG.md");
+    let latest = changelog.lines().find_map(|line| line.strip_prefix("## ")).unwrap().split(' ').next().unwrap();
+    assert_eq!(version, format!("autossh {latest}\n"));
+});
+
+case!(the_wall_clock_is_for_stamps_alone, Beyond, {
+    // Its jumps can change no gate, wait, poll or lifetime if nothing else asks for it.
+    for file in sources() {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let asks = text.contains("SystemTime::now") || text.contains("CLOCK_REALTIME");
+        assert_eq!(asks, name == "log.rs" || name == "supervisor.rs", "{name}");
+    }
+    let supervisor = read("src/supervisor.rs");
+    assert!(!supervisor.contains("SystemTime::UNIX_EPOCH") && !supervisor.contains(".elapsed()"));
+});
+
+case!(the_example_of_the_main_job_works, Beyond, {
+    if !needs("ssh-keyscan", Command::new("ssh-keyscan").output().is_ok()) {
+        return;
+    }
+    let output = Command::new("sh").arg(root().join("examples/try.sh")).env("AUTOSSH", program()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for cut in ["opened", "the session was killed", "the session was frozen", "sshd was stopped"] {
+        assert!(text.lines().any(|line| line.contains(cut) && line.contains("traffic flows again after")), "{text}");
+    }
+    assert!(text.contains("a line through the tunnel: SSH-2.0-"), "{text}");
+});
