@@ -1,5 +1,8 @@
-//! What the log says when forwarding does not work: the likely cause and the way out.
+//! What is said when things do not work: the likely cause and the way out.
 
+use std::time::Duration;
+
+use crate::policy::Ended;
 use crate::settings::Monitoring;
 
 /// The server seems to refuse forwarding: no test has ever passed.
@@ -59,9 +62,26 @@ pub const SHARED: &str = "session after session fails its first connection test:
 pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
     going on without a monitor; ServerAliveInterval notices a dead connection then";
 
-/// The first ssh, which had automatic forwards, has ended with status 255 within the gate time.
-pub const PERHAPS_THE_MONITOR: &str = "if the server forbids forwarding and ExitOnForwardFailure is set, -M 0 leaves the \
-    monitor out";
+/// The first ssh has ended within the gate time; perhaps for the sake of a monitor that nobody asked for.
+pub fn gate(ended: Ended, gate_time: Duration, perhaps_the_monitor: bool) -> String {
+    let status = match ended {
+        Ended::Status(status) => format!("with status {status}"),
+        Ended::Signal(signal) => format!("on signal {signal}"),
+    };
+    let seconds = gate_time.as_secs();
+    let monitor = if perhaps_the_monitor && ended == Ended::Status(255) {
+        "; if the server forbids forwarding and ExitOnForwardFailure is set, -M 0 leaves the monitor out"
+    } else {
+        ""
+    };
+    format!(
+        "giving up: the first ssh ended {status} before the gate time of {seconds} s was over; AUTOSSH_GATETIME=0 keeps \
+         autossh trying{monitor}"
+    )
+}
+
+/// AUTOSSH_MAXSTART is 0.
+pub const NO_STARTS: &str = "AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit";
 
 /// `ssh -N` has ended with status 0.
 pub const DETACHED: &str = "ssh -N does not end by itself: it has gone on in the background, or left its forwards to a \

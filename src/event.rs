@@ -74,8 +74,8 @@ pub enum Action {
     Stopping,
     /// Write a line to the log.
     Log(Level, String),
-    /// Write a line to stderr, whatever the log's target.
-    Stderr(String),
+    /// Write a line to the log, and to stderr whatever the log's target.
+    Explain(Level, String),
     /// Leave; no ssh is left, or none that could be ended.
     Exit(End),
 }

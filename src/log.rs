@@ -59,10 +59,17 @@ impl Log {
         })
     }
 
-    /// Writes a line.
-    pub fn line(&mut self, level: Level, text: &str) {
+    /// Writes a line that must be seen: on stderr too, whatever the log is.
+    pub fn explain(&mut self, level: Level, text: &str) {
+        if !self.line(level, text) {
+            complain(text);
+        }
+    }
+
+    /// Writes a line. Answers whether it went to stderr.
+    pub fn line(&mut self, level: Level, text: &str) -> bool {
         if level as u8 > self.most {
-            return;
+            return false;
         }
         let text = if self.lost > 0 { &format!("({} lines lost) {text}", self.lost) } else { text };
         let text = cut(text, TEXT_MOST);
@@ -86,9 +93,11 @@ impl Log {
                 false
             }
         };
-        if to_stderr && self.fallback.is_some() {
+        let to_stderr = to_stderr && self.fallback.is_some();
+        if to_stderr {
             stderr(&sink::signed(text));
         }
+        to_stderr
     }
 
     /// Opens a log file anew (HUP).

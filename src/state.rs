@@ -237,11 +237,11 @@ impl Supervision {
 
     fn not_started(&mut self, why: &str, now: Time, actions: &mut Vec<Action>) {
         let text = format!("cannot start ssh: {why}");
-        actions.push(Action::Log(Level::Error, text.clone()));
         if self.starts <= 1 {
-            actions.push(Action::Stderr(text));
+            actions.push(Action::Explain(Level::Error, text));
             self.exit(End::Status(1), actions);
         } else {
+            actions.push(Action::Log(Level::Error, text));
             self.retry(now, actions);
         }
     }
@@ -266,23 +266,17 @@ impl Supervision {
         let standing = Standing::of(self.starts, lived, self.settings.gate_time);
         let verdict = policy::judge(ended, standing, self.settings.service);
         let (level, text) = policy::words(ended, verdict);
-        actions.push(Action::Log(level, text.clone()));
+        actions.push(Action::Log(level, text));
         if ended == Ended::Status(0) && self.settings.no_command && !self.detached_said {
             self.detached_said = true;
-            actions.push(Action::warning(advice::DETACHED));
-            actions.push(Action::Stderr(advice::DETACHED.into()));
+            actions.push(Action::Explain(Level::Warning, advice::DETACHED.into()));
         }
         match verdict {
             Verdict::Restart => self.retry(now, actions),
             Verdict::Exit(status) => self.exit(End::Status(status), actions),
             Verdict::GiveUp => {
-                let gate = self.settings.gate_time.as_secs();
-                let mut why =
-                    format!("{text}: the first ssh did not live for {gate} s; AUTOSSH_GATETIME=0 keeps autossh trying");
-                if ended == Ended::Status(255) && self.is_monitored() && !self.traffic.has_consequence() {
-                    why = [&why, "; ", advice::PERHAPS_THE_MONITOR].concat();
-                }
-                actions.push(Action::Stderr(why));
+                let perhaps_the_monitor = self.is_monitored() && !self.traffic.has_consequence();
+                actions.push(Action::Explain(level, advice::gate(ended, self.settings.gate_time, perhaps_the_monitor)));
                 self.exit(End::Status(1), actions);
             }
         }
@@ -367,8 +361,7 @@ impl Supervision {
     fn no_more_starts(&mut self, actions: &mut Vec<Action>) {
         actions.push(Action::info("max start count reached; exiting"));
         if self.starts == 0 {
-            actions
-                .push(Action::Stderr("AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit".into()));
+            actions.push(Action::Explain(Level::Warning, advice::NO_STARTS.into()));
         }
         self.exit(End::Status(0), actions);
     }

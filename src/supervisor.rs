@@ -16,7 +16,7 @@ use crate::chatter::{self, Chatter};
 use crate::clock::Clock;
 use crate::event::{Action, End, Event, Outcome};
 use crate::level::Level;
-use crate::log::{Log, complain, stamp};
+use crate::log::{Log, stamp};
 use crate::monitor::Monitor;
 use crate::network::Network;
 use crate::pidfile::PidFile;
@@ -261,8 +261,8 @@ impl Supervisor {
                     }
                     Action::Ready => self.notifier.ready(),
                     Action::Stopping => self.notifier.stopping(),
-                    Action::Log(level, text) => self.log.line(level, &text),
-                    Action::Stderr(text) => complain(&text),
+                    Action::Log(level, text) => drop(self.log.line(level, &text)),
+                    Action::Explain(level, text) => self.log.explain(level, &text),
                     Action::Exit(end) => return Some(end),
                 }
             }

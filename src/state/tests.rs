@@ -21,7 +21,7 @@ fn machine(line: &str, variables: &[(&str, &str)], awaited: bool) -> Supervision
 /// Handles an event and leaves the log lines out.
 fn acts(machine: &mut Supervision, event: Event, now: Time) -> Vec<Action> {
     let mut actions = machine.handle(event, now);
-    actions.retain(|action| !matches!(action, Action::Log(..) | Action::Stderr(_)));
+    actions.retain(|action| !matches!(action, Action::Log(..) | Action::Explain(..)));
     actions
 }
 
