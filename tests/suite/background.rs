@@ -90,7 +90,8 @@ case!(relative_paths_keep_their_meaning, Defect, {
     assert!(!running.path("pid").exists());
 });
 
-case!(the_pid_file_is_there_when_the_caller_is_back, Defect, {
+// 1.4g writes it after the caller is back, and may be quick.
+case!(the_pid_file_is_there_when_the_caller_is_back, Racy, {
     for _ in 0..20 {
         let unstarted = autossh("hang");
         let pid_file = unstarted.path("pid");

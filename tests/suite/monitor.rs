@@ -166,7 +166,8 @@ fn looped_port(running: &Running) -> u16 {
     running.starts()[0].args()[1].split(':').next().unwrap().parse().unwrap()
 }
 
-case!(the_death_of_ssh_during_a_test_restarts_at_once, Same, {
+// 1.4g misses a death that comes just before it waits.
+case!(the_death_of_ssh_during_a_test_restarts_at_once, Racy, {
     let (unstarted, port) = looped("relay silent\nrelay sound");
     let running = unstarted.env("AUTOSSH_POLL", "600").env("AUTOSSH_FIRST_POLL", "1").start();
     let ssh = running.wait_start(1).pid;
