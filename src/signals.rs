@@ -43,7 +43,7 @@ impl Inherited {
     }
 
     /// Puts everything back as it was, and no signal blocked. Async-signal-safe, for a child before its exec.
-    pub fn put_back(&self) -> io::Result<()> {
+    pub fn put_back(&self) -> nix::Result<()> {
         for signal in HEARD.into_iter().chain(IGNORED) {
             let ignore = self.ignored.contains(&signal);
             set(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL })?;

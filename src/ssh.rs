@@ -1,23 +1,30 @@
 //! The child: finding ssh, starting it, ending it, reaping it.
 
-use std::ffi::{OsStr, OsString};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{io, iter, ptr};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, clone};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::{AccessFlags, Pid, access, chdir, getpid, getppid};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, Pid, access, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, pipe2};
 
 use crate::policy::Ended;
 use crate::signals::Inherited;
 
 /// Where ssh is, if nobody says otherwise.
 const DEFAULT: &str = "/usr/bin/ssh";
+/// What runs a script that does not say itself what runs it, as for execvp(3).
+const SHELL: &CStr = c"/bin/sh";
+/// The size of the stack that a child has until its exec: several times what it takes.
+const STACK: usize = 16 * 1024;
 
 /// Finds the ssh to run: `wanted` (AUTOSSH_PATH), else the usual one, else the one on PATH. The answer is absolute, for
 /// it is resolved once and must hold wherever we go.
@@ -80,48 +87,86 @@ impl Launcher {
     /// Starts ssh with these words. It is running the program when this returns.
     ///
     /// # Errors
-    /// It could not be forked or executed.
+    /// It could not be cloned or executed.
+    #[expect(
+        unsafe_code,
+        reason = "a child that shares our memory until its exec starts fastest, and says why it fails"
+    )]
     pub fn start(&self, words: impl IntoIterator<Item = OsString>) -> io::Result<Child> {
-        let mut command = Command::new(&self.program);
-        command.args(words);
-        let mut lost_folder = None;
-        let mut death_signal = Signal::SIGTERM;
-        if let Some(folder) = &self.background {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-            lost_folder = chdir(folder).err();
-            death_signal = Signal::SIGKILL;
-        }
-        self.before_exec(&mut command, death_signal);
-
-        // Until the child has its own dispositions back, no signal may run our handlers in it.
-        let unblocked = SigSet::all().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK)?;
-        let spawned = command.spawn();
-        unblocked.thread_set_mask()?;
-        if self.background.is_some() {
-            // There always is a `/`.
-            let _ = chdir("/");
-        }
-        let mut child = spawned?;
-        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-        let stderr = child.stderr.take().map(|pipe| File::from(OwnedFd::from(pipe)));
-        Ok(Child { pid, stderr, lost_folder })
-    }
-
-    #[expect(unsafe_code, reason = "what is done between fork and exec must be async-signal-safe")]
-    fn before_exec(&self, command: &mut Command, death_signal: Signal) {
-        let parent = getpid();
-        let inherited = self.inherited.clone();
-        let prepare = move || {
-            prctl::set_pdeathsig(death_signal)?;
-            // A parent that died before that call will not be missed by the kernel.
-            if getppid() != parent {
-                return Err(Errno::ESRCH.into());
-            }
-            inherited.put_back()
+        let words = iter::once(self.program.clone().into_os_string()).chain(words);
+        let words = words.map(|word| CString::new(word.into_vec())).collect::<Result<Vec<_>, _>>()?;
+        let pointers = iter::once(SHELL).chain(words.iter().map(CString::as_c_str)).map(CStr::as_ptr);
+        let pointers: Vec<_> = pointers.chain([ptr::null()]).collect();
+        let (stderr, end) = match self.background {
+            Some(_) => pipe2(OFlag::O_CLOEXEC).map(|(read, write)| (Some(read), Some(write)))?,
+            None => (None, None),
         };
-        // SAFETY: the closure makes only system calls that are async-signal-safe, and neither allocates nor locks.
-        unsafe { command.pre_exec(prepare) };
+
+        let (failed, lost_folder) = (Cell::new(None), Cell::new(None));
+        let parent = getpid();
+        let child = || {
+            let prepared = self.prepare(parent, end.as_ref(), &lost_folder);
+            failed.set(Some(prepared.map_or_else(|errno| errno, |()| execute(&pointers))));
+            127
+        };
+        let mut stack = [0; STACK];
+        // Until the child has its own dispositions back, no signal may run our handlers in it.
+        let unblocked = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        // SAFETY: we sleep until the child, on a stack of its own, has executed ssh or ended; with every signal blocked
+        // nothing but `child` runs in it. That makes system calls, keeps nothing that it allocates, and never returns
+        // into our frames.
+        let cloned = unsafe {
+            clone(
+                Box::new(child),
+                &mut stack,
+                CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK,
+                Some(Signal::SIGCHLD as i32),
+            )
+        };
+        unblocked.thread_set_mask()?;
+        match (cloned?, failed.get()) {
+            // Reaped along with all others, some time.
+            (_, Some(errno)) => Err(Errno::into(errno)),
+            (pid, None) => Ok(Child { pid, stderr: stderr.map(File::from), lost_folder: lost_folder.get() }),
+        }
     }
+
+    /// What the child does before it executes ssh.
+    fn prepare(&self, parent: Pid, stderr: Option<&OwnedFd>, lost_folder: &Cell<Option<Errno>>) -> nix::Result<()> {
+        let mut death_signal = Signal::SIGTERM;
+        if let (Some(folder), Some(stderr)) = (&self.background, stderr) {
+            death_signal = Signal::SIGKILL;
+            if let Err(errno) = chdir(folder) {
+                lost_folder.set(Some(errno));
+                chdir("/")?;
+            }
+            let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+            dup2_stdin(&null)?;
+            dup2_stdout(&null)?;
+            dup2_stderr(stderr)?;
+        }
+        prctl::set_pdeathsig(death_signal)?;
+        // A parent that died before that call will not be missed by the kernel.
+        if getppid() != parent {
+            return Err(Errno::ESRCH);
+        }
+        self.inherited.put_back()
+    }
+}
+
+/// Executes `words`, which begin with the shell and then the program, and end with a null pointer. Answers why not.
+#[expect(unsafe_code, reason = "nix would make a list of words of its own, and there is no time to give it back")]
+fn execute(words: &[*const c_char]) -> Errno {
+    let (Some(shell), Some(program)) = (words.first(), words.get(1)) else {
+        return Errno::EINVAL;
+    };
+    // SAFETY: the words are C strings, the last pointer is null.
+    unsafe { libc::execv(*program, program) };
+    if Errno::last() == Errno::ENOEXEC {
+        // SAFETY: as above.
+        unsafe { libc::execv(*shell, shell) };
+    }
+    Errno::last()
 }
 
 /// Asks ssh to end; a stopped one is continued, so that it hears.

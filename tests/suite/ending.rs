@@ -90,6 +90,16 @@ case!(a_real_time_signal_restarts_as_well, Same, {
     assert_eq!(running.logged("ssh exited on signal 34, restarting ssh"), 1);
 });
 
+case!(a_script_that_does_not_say_what_runs_it_is_run_by_the_shell, Same, {
+    let unstarted = Autossh::new(["-M", "0", "host", "a  b"], "");
+    let script = unstarted.path("ssh");
+    fs::write(&script, "echo $# \"$0\" \"$@\" >said\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut running = unstarted.env("AUTOSSH_PATH", &script).env("AUTOSSH_GATETIME", "0").start();
+    assert_eq!(running.status(), 0);
+    assert_eq!(running.text("said"), format!("2 {} host a  b\n", script.display()));
+});
+
 case!(a_later_ssh_that_cannot_be_executed_is_tried_again, Defect, {
     // openssh is being upgraded: for a moment there is no ssh.
     let unstarted = Autossh::new(["-M", "0", "host"], "hang");
