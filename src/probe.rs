@@ -24,8 +24,8 @@ pub struct Probe {
     target: SocketAddr,
     stream: TcpStream,
     message: Vec<u8>,
-    /// So many bytes of the message are sent; `None` while the connection is being made.
-    sent: Option<usize>,
+    /// So many bytes of the message are sent; none while the connection is being made.
+    sent: usize,
     answer: Answer,
     /// When it began.
     pub began: Time,
@@ -83,14 +83,22 @@ impl Probe {
             }
             Err(errno) => return Err(refused(target, &io::Error::from(errno))),
         }
+        let stream = TcpStream::from(socket);
+        // With nobody listening on a port of the ephemeral range, the kernel may pick just that as our own and connect us
+        // to ourselves, where we would hear our own echo: as good as refused.
+        if stream.local_addr().is_ok_and(|own| own == target) {
+            return Err(refused(target, &Errno::ECONNREFUSED.into()));
+        }
         let answer = if looped { Answer::Loop(Vec::new()) } else { Answer::Echo(0) };
-        Ok(Probe { target, stream: socket.into(), message, sent: None, answer, began, deadline })
+        let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline };
+        // To a port of this machine the connection is there at once, as a rule.
+        probe.send()?;
+        Ok(probe)
     }
 
     /// What to wait for, on which descriptors.
     pub fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let sending = self.sent.is_none_or(|sent| sent < self.message.len());
-        let own = if sending { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let own = if self.sent < self.message.len() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
         let callers = match &self.answer {
             Answer::Echo(_) => [].iter(),
             Answer::Loop(callers) => callers.iter(),
@@ -112,11 +120,11 @@ impl Probe {
 
     /// Goes as far as it goes without waiting; the outcome, once there is one.
     pub fn advance(&mut self, now: Time) -> Option<Outcome> {
-        if let Some(failed) = self.connect_and_send() {
+        if let Err(failed) = self.send().and_then(|()| self.still_open()) {
             return Some(failed);
         }
         let outcome = match &mut self.answer {
-            Answer::Echo(_) if self.sent.is_none() => None,
+            Answer::Echo(_) if self.sent == 0 => None,
             Answer::Echo(right) => match read_on(&mut self.stream, &self.message, *right) {
                 Progress::Complete => Some(Outcome::Passed),
                 Progress::Wrong(how) => Some(unanswered(format!("{}: {how}", self.target))),
@@ -144,66 +152,41 @@ impl Probe {
         outcome.or_else(|| (now >= self.deadline).then(|| self.out_of_time()))
     }
 
-    /// Finishes connecting, sends what is still to be sent, and notices when the far end closes.
-    fn connect_and_send(&mut self) -> Option<Outcome> {
-        let mut sent = match self.sent {
-            Some(sent) => sent,
-            None => match self.connected() {
-                Ok(true) => 0,
-                Ok(false) => return None,
-                Err(error) => return Some(refused(self.target, &error)),
-            },
-        };
-        while let Some(rest) = self.message.get(sent..).filter(|rest| !rest.is_empty()) {
+    /// Sends what is still to be sent.
+    fn send(&mut self) -> Result<(), Outcome> {
+        while let Some(rest) = self.message.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
-                Ok(count) => sent = sent.saturating_add(count),
+                Ok(count) => self.sent = self.sent.saturating_add(count),
+                // The connection is still being made, or takes no more.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Some(unanswered(format!("{}: {}", self.target, plain(&error))));
-                }
+                Err(error) if self.sent == 0 => return Err(refused(self.target, &error)),
+                Err(error) => return Err(unanswered(format!("{}: {}", self.target, plain(&error)))),
             }
         }
-        self.sent = Some(sent);
-        if matches!(self.answer, Answer::Loop(_)) {
-            return self.still_open();
-        }
-        None
-    }
-
-    /// Whether the connection is made. One that has come back to itself is as good as refused: with nobody listening on
-    /// a port of the ephemeral range the kernel may have picked just that as our own, and we would hear our own echo.
-    fn connected(&self) -> io::Result<bool> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
-        }
-        match self.stream.peer_addr() {
-            Ok(peer) if peer == self.stream.local_addr()? => Err(Errno::ECONNREFUSED.into()),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     /// In the loop nothing of meaning comes back on the sending connection, but its end does mean something.
-    fn still_open(&mut self) -> Option<Outcome> {
+    fn still_open(&mut self) -> Result<(), Outcome> {
+        if self.sent == 0 || matches!(self.answer, Answer::Echo(_)) {
+            return Ok(());
+        }
         let mut scrap = [0; 512];
         loop {
             match self.stream.read(&mut scrap) {
-                Ok(0) => return Some(unanswered(format!("{}: connection closed", self.target))),
+                Ok(0) => return Err(unanswered(format!("{}: connection closed", self.target))),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Some(unanswered(format!("{}: {}", self.target, plain(&error))));
-                }
+                Err(error) => return Err(unanswered(format!("{}: {}", self.target, plain(&error)))),
             }
         }
     }
 
     fn out_of_time(&self) -> Outcome {
         match &self.answer {
-            _ if self.sent.is_none() => unanswered(format!("{}: timeout connecting", self.target)),
+            _ if self.sent == 0 => unanswered(format!("{}: timeout connecting", self.target)),
             Answer::Loop(callers) if callers.is_empty() => {
                 unanswered("timeout polling to accept read connection".into())
             }

@@ -12,6 +12,7 @@ use crate::level::Level;
 use crate::policy::{self, Ended, Standing, Verdict};
 use crate::schedule::Purpose;
 use crate::settings::Settings;
+use crate::text::in_units;
 use crate::time::Time;
 use crate::traffic::{Meaning, Traffic};
 
@@ -353,7 +354,8 @@ impl Supervision {
         self.tries = backoff::tries(self.tries, now.saturating_sub(self.last_start), poll);
         let wait = backoff::wait(poll, self.tries, (self.random)());
         if !wait.is_zero() {
-            actions.push(Action::info(format!("waiting {:.1} s before the next start", wait.as_secs_f64())));
+            let seconds = in_units(wait, Duration::from_secs(1));
+            actions.push(Action::info(format!("waiting {seconds} s before the next start")));
         }
         self.state = State::Waiting { until: now.saturating_add(wait) };
     }

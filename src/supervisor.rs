@@ -26,7 +26,7 @@ use crate::ssh::{self, Launcher, Report};
 use crate::state::{State, Supervision};
 use crate::systemd::Notifier;
 use crate::terminal::Terminal;
-use crate::text::plain;
+use crate::text::{in_units, plain};
 use crate::time::{Reading, SleepWatch, Time};
 
 /// Everything that the loop works with.
@@ -65,6 +65,8 @@ pub struct Own {
     /// The ssh that has been started and not yet reaped.
     child: Option<Pid>,
     chatter: Option<Chatter>,
+    /// There are news of the network.
+    network_spoke: bool,
     /// News of the network were not read for a while, and are old.
     network_is_stale: bool,
     folder_loss_said: bool,
@@ -130,30 +132,33 @@ impl Supervisor {
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
-        if fds.get(1).and_then(PollFd::any).unwrap_or_default() {
+        let woke = |place: usize| fds.get(place).and_then(PollFd::any).unwrap_or_default();
+        let (alarm, network) = (woke(1), listens && woke(2));
+        if alarm {
             self.clock.alarm_seen();
         }
+        self.own.network_spoke = network;
         Ok(())
     }
 
-    /// What has happened, in no order. What woke us is not asked: every source is drained.
+    /// What has happened, in no order.
     fn events(&mut self, reading: Reading, sleep_watch: &mut SleepWatch) -> Vec<Event> {
         let mut events = Vec::new();
         if sleep_watch.slept(reading) {
             events.push(Event::Resumed);
         }
-        // Each look at the children is followed by one at the signals: a signal sent to us and ssh alike is then known
-        // along with ssh's death, and no death is missed, for it comes with a signal of its own.
+        // A child's death comes with a signal. Each look at the children is followed by one more at the signals: one that
+        // was sent to us and ssh alike is then known along with ssh's death.
         loop {
-            while let Some((pid, report)) = ssh::reap() {
-                self.reaped(pid, report, reading.now, &mut events);
-            }
             let signals: Vec<Signal> = self.signals.pending().collect();
             if signals.is_empty() {
                 break;
             }
             for signal in signals {
                 self.signalled(signal, &mut events);
+            }
+            while let Some((pid, report)) = ssh::reap() {
+                self.reaped(pid, report, reading.now, &mut events);
             }
         }
         if let Some(chatter) = self.own.chatter.take() {
@@ -165,8 +170,7 @@ impl Supervisor {
             }
             events.push(Event::Tested(outcome));
         }
-        let listens = self.state.heeds_network_from().is_some_and(|from| from <= reading.now);
-        if listens && !self.own.network_is_stale && self.network.as_ref().is_some_and(Network::has_changed) {
+        if std::mem::take(&mut self.own.network_spoke) && self.network.as_ref().is_some_and(Network::has_changed) {
             events.push(Event::NetworkChanged);
         }
         events
@@ -314,7 +318,8 @@ impl Supervisor {
                 let test = match self.own.last_test {
                     _ if !self.state.is_monitored() => "not monitored".to_owned(),
                     Some((at, took)) => {
-                        format!("last test passed at {}, round trip {:.1} ms", time(at), took.as_secs_f64() * 1000.0)
+                        let took = in_units(took, Duration::from_millis(1));
+                        format!("last test passed at {}, round trip {took} ms", time(at))
                     }
                     None => "no test has passed yet".to_owned(),
                 };

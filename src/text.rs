@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -33,6 +34,12 @@ pub fn escape(bytes: &[u8]) -> String {
 pub fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+/// A time in so many `unit`s, with one decimal.
+pub fn in_units(time: Duration, unit: Duration) -> String {
+    let tenths = time.saturating_mul(10).as_nanos().checked_div(unit.as_nanos()).unwrap_or_default();
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]
