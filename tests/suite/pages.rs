@@ -107,6 +107,37 @@ case!(the_wall_clock_is_for_stamps_alone, Beyond, {
     assert!(!supervisor.contains("SystemTime::UNIX_EPOCH") && !supervisor.contains(".elapsed()"));
 });
 
+case!(every_unsafe_block_is_argued_for, Beyond, {
+    let page = read("CONTRIBUTING.md");
+    for file in sources() {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let blocks = fs::read_to_string(&file).unwrap().matches("unsafe {").count();
+        let row = format!("| `{name}` | {blocks} |");
+        let unsafe_rows = page.matches(&row).count();
+        assert_eq!(unsafe_rows, usize::from(blocks > 0), "CONTRIBUTING.md should say: {row}");
+    }
+});
+
+case!(decisions_know_no_effects, Beyond, {
+    let pure = [
+        "advice", "backoff", "cli", "event", "level", "policy", "schedule", "settings", "state", "text", "time",
+        "traffic",
+    ];
+    for room in pure {
+        let text = read(&format!("src/{room}.rs"));
+        let imports = text.lines().filter_map(|line| line.strip_prefix("use "));
+        for import in imports {
+            let ours = import.strip_prefix("crate::").map(|path| path.split([':', ';']).next().unwrap());
+            assert!(ours.is_none_or(|other| pure.contains(&other)), "{room} imports {import}");
+            for effect in
+                ["std::net", "std::fs", "std::process", "std::env", "SystemTime", "Instant", "nix::unistd", "nix::sys"]
+            {
+                assert!(!import.contains(effect), "{room} imports {import}");
+            }
+        }
+    }
+});
+
 case!(the_example_of_the_main_job_works, Beyond, {
     if !needs("ssh-keyscan", Command::new("ssh-keyscan").output().is_ok()) {
         return;
