@@ -120,7 +120,18 @@ case!(every_unsafe_block_is_argued_for, Beyond, {
 
 case!(decisions_know_no_effects, Beyond, {
     let pure = [
-        "advice", "backoff", "cli", "event", "level", "policy", "schedule", "settings", "state", "text", "time",
+        "advice",
+        "backoff",
+        "cli",
+        "event",
+        "level",
+        "policy",
+        "schedule",
+        "settings",
+        "state",
+        "supervision",
+        "text",
+        "time",
         "traffic",
     ];
     for room in pure {
