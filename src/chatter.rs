@@ -46,9 +46,9 @@ impl Chatter {
 
     /// Reads what there is. Answers whether more can come.
     fn read_on(&mut self, now: Time, take: &mut impl FnMut(&str)) -> bool {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 1024];
         // A few rounds: somebody who talks without end must not keep us from everything else.
-        for _ in 0..16 {
+        for _ in 0..64 {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => return false,
                 Ok(count) => self.lines.push(buffer.get(..count).unwrap_or_default(), now, take),

@@ -37,7 +37,8 @@ impl Network {
 
     /// Reads all the news there is. Answers whether some of it can have made a way.
     pub fn has_changed(&self) -> bool {
-        let mut buffer = [0; 8192];
+        // A longer message is cut; what we look at stands at its beginning.
+        let mut buffer = [0; 1024];
         let mut changed = false;
         loop {
             match socket::recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
@@ -61,9 +62,10 @@ impl AsFd for Network {
 /// Whether one of these messages tells of a link that is up, an address beyond this host, or a route.
 fn can_make_a_way(mut messages: &[u8]) -> bool {
     while let Some(length) = number(messages, 0).and_then(|length| usize::try_from(length).ok()) {
-        let Some(message) = messages.get(..length).filter(|_| length >= HEADER) else {
+        if length < HEADER {
             return false;
-        };
+        }
+        let message = messages.get(..length).unwrap_or(messages);
         let body = message.get(HEADER..).unwrap_or_default();
         let byte = |place: usize| body.get(place).copied();
         let kind = message.get(KIND..).and_then(|bytes| bytes.first_chunk());

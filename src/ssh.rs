@@ -24,7 +24,7 @@ const DEFAULT: &str = "/usr/bin/ssh";
 /// What runs a script that does not say itself what runs it, as for execvp(3).
 const SHELL: &CStr = c"/bin/sh";
 /// The size of the stack that a child has until its exec: several times what it takes.
-const STACK: usize = 16 * 1024;
+const STACK: usize = 8 * 1024;
 
 /// Finds the ssh to run: `wanted` (AUTOSSH_PATH), else the usual one, else the one on PATH. The answer is absolute, for
 /// it is resolved once and must hold wherever we go.

@@ -94,7 +94,7 @@ impl Supervisor {
         loop {
             let reading = self.clock.read()?;
             let mut events = self.events(reading, &mut sleep_watch);
-            events.sort();
+            events.sort_unstable();
             events.push(Event::Tick);
             if let Some(end) = self.handle(events, reading.now) {
                 return Ok(end);

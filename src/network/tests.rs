@@ -51,6 +51,15 @@ fn what_can_make_a_way_and_what_cannot() {
 }
 
 #[test]
+fn of_a_message_that_was_cut_the_beginning_counts() {
+    for (flags, expected) in [(UP, true), (0, false)] {
+        let mut long = link(libc::RTM_NEWLINK, flags);
+        long[..4].copy_from_slice(&100_000_u32.to_ne_bytes());
+        assert_eq!(can_make_a_way(&long), expected);
+    }
+}
+
+#[test]
 fn no_bytes_whatever_are_a_danger() {
     let whole = [link(libc::RTM_NEWLINK, 0), address(libc::RTM_NEWADDR, 254), route(libc::RTM_NEWROUTE, 0)].concat();
     for end in 0..whole.len() {
