@@ -11,7 +11,8 @@ trap 'rm -f "$not_run"' EXIT
 export AUTOSSH_TESTS_NOT_RUN="$not_run"
 
 # Debian's tools that cases use, as command:package; none of them starts a service.
-tools="ssh:openssh-client mandoc:mandoc shellcheck:shellcheck ip:iproute2 iptables:iptables strace:strace"
+tools="ssh:openssh-client mandoc:mandoc shellcheck:shellcheck ip:iproute2 iptables:iptables strace:strace
+    lintian:lintian systemd-analyze:systemd"
 missing=
 for tool in $tools; do
     command -v "${tool%%:*}" >/dev/null || missing="$missing ${tool#*:}"
@@ -27,12 +28,16 @@ if [ -n "$missing" ]; then
     fi
 fi
 
-# The reference, autossh 1.4g, unpacked beside our own build.
+# The reference, autossh 1.4g, its package kept and unpacked beside our own build.
 reference=target/reference/usr/lib/autossh/autossh
-if [ ! -x "$reference" ] && command -v apt-get >/dev/null; then
+if [ ! -e target/reference/autossh.deb ] && command -v apt-get >/dev/null; then
     mkdir -p target/reference
-    (cd target/reference && apt-get download -qq autossh && dpkg-deb -x autossh_*.deb . && rm autossh_*.deb) || true
+    (cd target/reference && apt-get download -qq autossh && mv autossh_*.deb autossh.deb && dpkg-deb -x autossh.deb .) || true
 fi
+
+# What makes our own package.
+export PATH="$PWD/target/tools/bin:$PATH"
+command -v cargo-deb >/dev/null || cargo install --quiet --locked --root target/tools cargo-deb || true
 
 if [ $# -gt 0 ]; then
     cargo test --quiet -- --test-threads 8 "$@"
@@ -41,7 +46,7 @@ fi
 
 cargo fmt --check
 cargo clippy --quiet --all-targets -- -D warnings
-shellcheck tests/*.sh examples/*.sh .ci/run
+shellcheck tests/*.sh examples/* packaging/rscreen packaging/autossh-argv0 .ci/run
 
 if [ -x "$reference" ]; then
     echo "== the same cases on the reference, which must differ where they say so, and nowhere else"

@@ -7,7 +7,7 @@ mod start;
 
 pub use process::{
     child_of, has_connection_to, inherited_descriptors, inherited_ignored, is_gone, is_root, listens, needs,
-    process_state,
+    process_state, wait_greeting,
 };
 pub use run::{Autossh, Running, ignoring, scripted_ssh};
 pub use server::{Hosts, Server};

@@ -1,6 +1,11 @@
 //! What can be seen of processes and connections from outside.
 
 use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::wait_for;
 
 /// The state letter of a process, as in ps(1).
 pub fn process_state(pid: i32) -> Option<char> {
@@ -80,4 +85,15 @@ pub fn inherited_ignored() -> u64 {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
     // The tests' own, which their children do not get.
     u64::from_str_radix(ignored, 16).unwrap() & !PIPE
+}
+
+/// Waits until an sshd greets whoever connects to this port here, as it does at the end of a tunnel that works.
+pub fn wait_greeting(port: u16) {
+    wait_for(format!("an sshd behind port {port}"), || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut greeting = [0; 8];
+        stream.read_exact(&mut greeting).ok()?;
+        (greeting == *b"SSH-2.0-").then_some(())
+    });
 }

@@ -32,11 +32,18 @@ impl Autossh {
         args: impl IntoIterator<Item = Word>,
         script: &str,
     ) -> Autossh {
-        let folder = tempfile::Builder::new().prefix("autossh-").tempdir().unwrap();
-        fs::write(folder.path().join("script"), script).unwrap();
         let mut words: Vec<OsString> = first.iter().map(|word| word.as_ref().to_owned()).collect();
         words.push(program().into_os_string());
         words.extend(args.into_iter().map(|word| word.as_ref().to_owned()));
+        Autossh::run_as(words, script)
+    }
+
+    /// Any command that comes to run autossh, which it finds on PATH.
+    pub fn run_as<Word: AsRef<OsStr>>(words: impl IntoIterator<Item = Word>, script: &str) -> Autossh {
+        let folder = tempfile::Builder::new().prefix("autossh-").tempdir().unwrap();
+        fs::write(folder.path().join("script"), script).unwrap();
+        let words: Vec<OsString> = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        let path = [program().parent().unwrap().as_os_str(), &std::env::var_os("PATH").unwrap()].join(OsStr::new(":"));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(folder.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
@@ -44,7 +51,11 @@ impl Autossh {
                 command.env_remove(name);
             }
         }
-        command.env("AUTOSSH_PATH", scripted_ssh()).env("SCRIPTED_SSH", folder.path()).env("TZ", "UTC");
+        command
+            .env("AUTOSSH_PATH", scripted_ssh())
+            .env("SCRIPTED_SSH", folder.path())
+            .env("TZ", "UTC")
+            .env("PATH", path);
         Autossh { folder, command, log: true }
     }
 
@@ -69,6 +80,12 @@ impl Autossh {
     /// The path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// What this environment variable has been set to.
+    pub fn variable(&self, name: &str) -> String {
+        let value = self.command.get_envs().find(|(set, _)| *set == name).and_then(|(_, value)| value);
+        value.unwrap_or_default().to_str().unwrap().to_owned()
     }
 
     /// Starts it.

@@ -1,5 +1,6 @@
 //! A real sshd with keys of its own, here or in a network namespace of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -191,6 +192,11 @@ impl Server {
         fs::write(self.path("authorized-keys"), format!("{options} {key}")).unwrap();
     }
 
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn pid(&self) -> i32 {
         i32::try_from(self.child.as_ref().expect("sshd is stopped").id()).unwrap()
     }
@@ -234,7 +240,15 @@ impl Server {
     /// An autossh that runs a real ssh to it, through the scripted one, which writes down how it was started.
     pub fn autossh<Word: AsRef<str>>(&self, args: &[Word]) -> Autossh {
         let args = args.iter().map(|word| word.as_ref().replace("HOST", &self.address));
-        let autossh = Autossh::run_by(&self.client_before, args, "real");
+        self.prepared(Autossh::run_by(&self.client_before, args, "real"))
+    }
+
+    /// Any command that comes to run autossh, prepared likewise.
+    pub fn run_as<Word: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = Word>) -> Autossh {
+        self.prepared(Autossh::run_as(words, "real"))
+    }
+
+    fn prepared(&self, autossh: Autossh) -> Autossh {
         let real = format!("/usr/bin/ssh -F {}", self.path("ssh-config").display());
         autossh.env("SCRIPTED_SSH_REAL", real).env("AUTOSSH_PATH", scripted_ssh())
     }
