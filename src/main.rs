@@ -116,8 +116,8 @@ fn supervise(mut settings: Settings, inherited: Inherited) -> Result<End, String
         })
         .transpose()?;
     let signals = Signals::new().map_err(|error| format!("cannot receive signals: {}", plain(&error)))?;
-    let clock = Clock::new().map_err(|errno| format!("cannot make a timer: {}", errno.desc()))?;
-    let born = clock.read().map_err(|errno| format!("cannot read the clock: {}", errno.desc()))?.now;
+    let clock = Clock::new().map_err(|errno| format!("cannot make a timer: {}", plain(&errno.into())))?;
+    let born = clock.read().map_err(|errno| format!("cannot read the clock: {}", plain(&errno.into())))?.now;
     let notifier = Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref());
     let terminal = if settings.background { Terminal::none() } else { Terminal::controlling() };
     let network = settings.watch_network.then(Network::listen).flatten();
@@ -138,7 +138,7 @@ fn supervise(mut settings: Settings, inherited: Inherited) -> Result<End, String
         word,
         own: Own::default(),
     };
-    supervisor.run().map_err(|errno| format!("cannot go on: {}", errno.desc()))
+    supervisor.run().map_err(|errno| format!("cannot go on: {}", plain(&errno.into())))
 }
 
 /// Opens the monitor. One that nobody asked for may be missing.

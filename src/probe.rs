@@ -75,11 +75,11 @@ impl Probe {
         let family = if target.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket::socket(family, SockType::Stream, flags, None)
-            .map_err(|errno| Outcome::Impossible(format!("no socket: {}", errno.desc())))?;
+            .map_err(|errno| Outcome::Impossible(format!("no socket: {}", plain(&errno.into()))))?;
         match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(target)) {
             Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
             Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
-                return Err(Outcome::Impossible(format!("{target}: {}", errno.desc())));
+                return Err(Outcome::Impossible(format!("{target}: {}", plain(&errno.into()))));
             }
             Err(errno) => return Err(refused(target, &io::Error::from(errno))),
         }

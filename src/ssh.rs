@@ -18,6 +18,7 @@ use nix::unistd::{AccessFlags, Pid, access, chdir, dup2_stderr, dup2_stdin, dup2
 
 use crate::policy::Ended;
 use crate::signals::Inherited;
+use crate::text::plain;
 
 /// Where ssh is, if nobody says otherwise.
 const DEFAULT: &str = "/usr/bin/ssh";
@@ -45,12 +46,12 @@ pub fn find(wanted: Option<&Path>, path: Option<&OsStr>) -> Result<PathBuf, Stri
 }
 
 fn usable(program: &Path) -> Result<PathBuf, String> {
-    let text = |errno: Errno| errno.desc().to_owned();
+    let text = |errno: Errno| plain(&errno.into());
     access(program, AccessFlags::X_OK).map_err(text)?;
     if program.is_dir() {
         return Err(text(Errno::EISDIR));
     }
-    std::path::absolute(program).map_err(|error| crate::text::plain(&error))
+    std::path::absolute(program).map_err(|error| plain(&error))
 }
 
 fn on_path(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, String> {

@@ -302,7 +302,7 @@ impl Supervisor {
         if let (Some(errno), false) = (child.lost_folder, self.own.folder_loss_said) {
             self.own.folder_loss_said = true;
             let folder = &self.launcher.background;
-            let text = format!("cannot enter {:?}, starting ssh in /: {}", folder.as_deref(), errno.desc());
+            let text = format!("cannot enter {:?}, starting ssh in /: {}", folder.as_deref(), plain(&errno.into()));
             self.log.line(Level::Warning, &text);
         }
         Ok(child.pid)

@@ -4,11 +4,10 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
-use nix::errno::Errno;
-
 /// The system's words for an error, without Rust's "(os error N)".
 pub fn plain(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |code| Errno::from_raw(code).desc().into())
+    let text = error.to_string();
+    text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 /// Bytes that somebody else wrote, with all that could disturb a terminal or a log file escaped.

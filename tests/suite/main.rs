@@ -22,6 +22,7 @@ mod command_line;
 mod ending;
 mod environment;
 mod examples;
+mod faults;
 mod logs;
 mod monitor;
 mod network;

@@ -148,6 +148,12 @@ impl Running {
         self.ended.unwrap()
     }
 
+    /// Its exit status, if it has ended already; a signal counts as 128 + n.
+    pub fn has_ended(&mut self) -> Option<i32> {
+        self.ended = self.ended.or_else(|| self.child.try_wait().unwrap());
+        self.ended.map(|_| self.status())
+    }
+
     /// Waits for its end, and answers with its exit status; a signal counts as 128 + n.
     pub fn status(&mut self) -> i32 {
         let status = self.wait();
