@@ -30,5 +30,6 @@ mod packaging;
 mod pages;
 mod real;
 mod signals;
+mod soak;
 mod systemd;
 mod terminal;
