@@ -362,3 +362,62 @@ case!(one_and_the_same_process_tree, Same, {
         line.ends_with(b"-M\x000\x00-N\x00host\x00").then_some(())
     });
 });
+
+/// Words that ssh reads alike wherever they stand before the remote command, some of them with autossh's own among them:
+/// what is typed, and what is left of it.
+const PIECES: [(&[&str], &[&str]); 16] = [
+    (&["-M", "0"], &[]),
+    (&["-M0"], &[]),
+    (&["-NM0"], &["-N"]),
+    (&["-CTM", "0"], &["-CT"]),
+    (&["-p", "2022"], &["-p", "2022"]),
+    (&["-4p2023"], &["-4p2023"]),
+    (&["-o", "User=me"], &["-o", "User=me"]),
+    (&["-oLogLevel=DEBUG"], &["-oLogLevel=DEBUG"]),
+    (&["-L", "1080:h:80"], &["-L", "1080:h:80"]),
+    (&["-gL1081:h:80"], &["-gL1081:h:80"]),
+    (&["-S", "-M0"], &["-S", "-M0"]),
+    (&["-i", "-M"], &["-i", "-M"]),
+    (&["-b", "-f"], &["-b", "-f"]),
+    (&["-Ne", "none"], &["-Ne", "none"]),
+    (&["-c", "aes256-ctr"], &["-c", "aes256-ctr"]),
+    (&["-D1082"], &["-D1082"]),
+];
+
+case!(the_real_ssh_reads_what_is_left_as_it_was_meant, Beyond, {
+    let mut seed = std::process::id();
+    for _ in 0..60 {
+        let (mut typed, mut left) = (Vec::new(), Vec::new());
+        let mut pick = |most: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) % most
+        };
+        let host = pick(5);
+        for place in 0..5 {
+            if place == host {
+                typed.push("host".to_owned());
+                left.push("host".to_owned());
+            }
+            let (words, rest) = PIECES[usize::try_from(pick(16)).unwrap()];
+            typed.extend(words.iter().map(|word| (*word).to_owned()));
+            left.extend(rest.iter().map(|word| (*word).to_owned()));
+        }
+        // Whether or not there was an -M, monitoring is off.
+        let running = Autossh::new(&typed, "exit 0").env("AUTOSSH_PORT", "0").env("AUTOSSH_GATETIME", "0").run();
+        let got = running.starts()[0].args();
+        assert_eq!(got, left, "typed: {typed:?}");
+        // As far as -G tells, it is to ssh what it was meant to be.
+        let output = Command::new("/usr/bin/ssh").args(["-F", "none", "-G"]).args(&got).output().unwrap();
+        let config = String::from_utf8(output.stdout).unwrap();
+        assert!(config.contains("hostname host\n"), "typed: {typed:?}: {}", String::from_utf8_lossy(&output.stderr));
+        for (words, line) in [
+            ("-gL1081:h:80", "localforward 1081 [h]:80\n"),
+            ("-S", "controlpath -M0\n"),
+            ("-b", "bindaddress -f\n"),
+            ("-D1082", "dynamicforward 1082\n"),
+            ("User=me", "user me\n"),
+        ] {
+            assert_eq!(left.iter().any(|word| word == words), config.contains(line), "{typed:?}: {line}");
+        }
+    }
+});
