@@ -62,12 +62,15 @@ command=$folder/sshd
     if [ "$(id -u)" -eq 0 ] && { [ ! -d /run/sshd ] || ! id sshd >/dev/null 2>&1; }; then
         unshare --mount true 2>/dev/null ||
             give_up "root needs a user sshd and a folder /run/sshd, or a kernel that allows mount namespaces; try as another user"
-        { grep -v '^sshd:' /etc/passwd; echo 'sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin'; } >"$folder/passwd"
+        { grep -v '^sshd:' /etc/passwd; echo 'sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin'; } >"$folder/passwd.new.$$"
+        mv "$folder/passwd.new.$$" "$folder/passwd"
         echo "exec unshare --mount sh -c 'mount --bind $folder/passwd /etc/passwd &&"
         echo "    mount -t tmpfs -o mode=755 none /run && mkdir -m 755 /run/sshd && exec $sshd \"\$@\"' sshd \"\$@\""
     else
         echo "exec $sshd \"\$@\""
     fi
-} >"$command"
-chmod 755 "$command"
+} >"$command.new.$$"
+chmod 755 "$command.new.$$"
+# At once, for those who run it at this moment.
+mv "$command.new.$$" "$command"
 echo "$command"

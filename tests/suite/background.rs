@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Autossh, Start, is_gone, port_pair, process_state, program, scripted_ssh, wait_for};
+use crate::harness::{
+    Autossh, Start, install_script, is_gone, port_pair, process_state, program, scripted_ssh, wait_for,
+};
 use crate::{case, table};
 
 /// autossh in the background.
@@ -136,8 +138,7 @@ table!(
         let _taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
         let unstarted = Autossh::new(["-f", "host"], "hang").env("AUTOSSH_PORT", "0").own_log();
         let (broken, pid_file) = (unstarted.path("broken"), unstarted.path("pid"));
-        fs::write(&broken, "#!/nonexistent/interpreter\n").unwrap();
-        fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        install_script("#!/nonexistent/interpreter\n", &broken);
         let value = match value {
             "TAKEN" => port.to_string(),
             "BROKEN" => broken.to_str().unwrap().to_owned(),

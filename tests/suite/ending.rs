@@ -1,12 +1,11 @@
 //! autossh(1), EXIT STATUS and CONTINUED FAILURES: when ssh ends, and when it is started again.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Autossh, Running, scripted_ssh, wait_for};
+use crate::harness::{Autossh, Running, install_script, scripted_ssh, wait_for};
 use crate::{case, table};
 
 /// Runs autossh without a monitor, with this gate time and script.
@@ -93,8 +92,7 @@ case!(a_real_time_signal_restarts_as_well, Same, {
 case!(a_script_that_does_not_say_what_runs_it_is_run_by_the_shell, Same, {
     let unstarted = Autossh::new(["-M", "0", "host", "a  b"], "");
     let script = unstarted.path("ssh");
-    fs::write(&script, "echo $# \"$0\" \"$@\" >said\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    install_script("echo $# \"$0\" \"$@\" >said\n", &script);
     let mut running = unstarted.env("AUTOSSH_PATH", &script).env("AUTOSSH_GATETIME", "0").start();
     assert_eq!(running.status(), 0);
     assert_eq!(running.text("said"), format!("2 {} host a  b\n", script.display()));
@@ -117,8 +115,7 @@ case!(a_later_ssh_that_cannot_be_executed_is_tried_again, Defect, {
 case!(a_first_ssh_that_cannot_be_executed_ends_autossh, Same, {
     let unstarted = Autossh::new(["-M", "0", "host"], "");
     let ssh = unstarted.path("ssh");
-    fs::write(&ssh, "#!/nonexistent/interpreter\n").unwrap();
-    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    install_script("#!/nonexistent/interpreter\n", &ssh);
     let mut running = unstarted.env("AUTOSSH_PATH", &ssh).env("AUTOSSH_GATETIME", "0").run();
     assert_eq!(running.status(), 1);
 });
@@ -126,8 +123,7 @@ case!(a_first_ssh_that_cannot_be_executed_ends_autossh, Same, {
 case!(a_first_ssh_that_cannot_be_executed_is_named, Defect, {
     let unstarted = Autossh::new(["-M", "0", "host"], "");
     let (ssh, pid) = (unstarted.path("ssh"), unstarted.path("pid"));
-    fs::write(&ssh, "#!/nonexistent/interpreter\n").unwrap();
-    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    install_script("#!/nonexistent/interpreter\n", &ssh);
     let mut running = unstarted.env("AUTOSSH_PATH", &ssh).env("AUTOSSH_PIDFILE", &pid).run();
     assert_eq!(running.status(), 1);
     assert!(running.stderr().contains("No such file or directory"), "{}", running.stderr());

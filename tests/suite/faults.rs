@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::case;
-use crate::harness::{Autossh, Running, is_gone, is_root, needs, port_pair, program, scripted_ssh, wait_for};
+use crate::harness::{Autossh, Running, install, is_gone, is_root, needs, port_pair, program, scripted_ssh, wait_for};
 
 /// Changes a limit of a running process, as prlimit(1) names it, with the rights of its user.
 fn limit(pid: i32, what: &str) {
@@ -56,8 +56,8 @@ fn as_user(number: u32, nproc: Option<u32>, script: &str) -> Option<Autossh> {
     words.extend(["./autossh", "-M", "0", "-N", "host"]);
     let unstarted = Autossh::run_as(words, script).env("AUTOSSH_PATH", "./ssh").own_log();
     // The build folder may not be open to others.
-    fs::copy(program(), unstarted.path("autossh")).unwrap();
-    fs::copy(scripted_ssh(), unstarted.path("ssh")).unwrap();
+    install(&program(), &unstarted.path("autossh"));
+    install(&scripted_ssh(), &unstarted.path("ssh"));
     for name in ["", "autossh", "ssh", "script"] {
         chown(unstarted.path(name), Some(number), Some(number)).unwrap();
     }

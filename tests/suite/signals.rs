@@ -271,7 +271,7 @@ case!(a_storm_of_restarts_leaves_one_ssh, Beyond, {
     let log = running.log();
     let pids: Vec<&str> =
         log.lines().filter_map(|line| line.rsplit_once("ssh child pid is ")).map(|(_, pid)| pid).collect();
-    assert_eq!(pids.len(), running.logged("starting ssh"), "{log}");
+    assert_eq!(pids.len(), running.logged("starting ssh (count"), "{log}");
     for pid in pids {
         assert!(is_gone(pid.parse().unwrap()), "ssh {pid} is still there");
     }

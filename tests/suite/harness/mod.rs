@@ -6,8 +6,8 @@ mod server;
 mod start;
 
 pub use process::{
-    child_of, has_connection_to, inherited_descriptors, inherited_ignored, is_gone, is_root, listens, needs,
-    process_state, wait_greeting,
+    child_of, has_connection_to, inherited_descriptors, inherited_ignored, install, install_script, is_gone, is_root,
+    listens, needs, process_state, wait_greeting,
 };
 pub use run::{Autossh, Running, ignoring, scripted_ssh};
 pub use server::{Hosts, Server};

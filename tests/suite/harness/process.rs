@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use super::wait_for;
@@ -96,4 +98,17 @@ pub fn wait_greeting(port: u16) {
         stream.read_exact(&mut greeting).ok()?;
         (greeting == *b"SSH-2.0-").then_some(())
     });
+}
+
+/// Makes a program of `source`. Another process writes it: the child that another thread forks meanwhile would hold our
+/// own descriptor of it, and the program would be "busy" for that long.
+pub fn install(source: &Path, program: &Path) {
+    assert!(Command::new("install").args(["-m", "755"]).args([source, program]).status().unwrap().success());
+}
+
+/// Makes a script of `text`.
+pub fn install_script(text: &str, program: &Path) {
+    let source = program.with_extension("source");
+    fs::write(&source, text).unwrap();
+    install(&source, program);
 }
