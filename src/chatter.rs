@@ -15,6 +15,9 @@ const LINE_MOST: usize = 1024;
 /// So many lines are let through in each [`WINDOW`].
 const LINES_MOST: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
+/// A forward that failed is not left out for all that `ssh -v` says besides, but a server that talks like ssh may not
+/// fill our log with it: so many are heard of each ssh.
+const FAILURES_MOST: u32 = 20;
 /// What ssh says, in all its versions, when the server does not listen on a port for it.
 const FORWARD_FAILED: &str = "remote port forwarding failed for listen port ";
 
@@ -81,6 +84,7 @@ struct Lines {
     window_from: Time,
     in_window: u32,
     left_out: u32,
+    failures: u32,
 }
 
 impl Lines {
@@ -101,8 +105,11 @@ impl Lines {
             self.say_left_out(take);
         }
         self.in_window = self.in_window.saturating_add(1);
-        if self.in_window <= LINES_MOST {
-            take(&escape(self.line.trim_ascii_end()));
+        let line = escape(self.line.trim_ascii_end());
+        let failure = failed_forward(&line).is_some();
+        self.failures = self.failures.saturating_add(u32::from(failure));
+        if self.in_window <= LINES_MOST || (failure && self.failures <= FAILURES_MOST) {
+            take(&line);
         } else {
             self.left_out = self.left_out.saturating_add(1);
         }

@@ -33,6 +33,16 @@ fn twenty_lines_a_second_and_what_was_left_out() {
 }
 
 #[test]
+fn a_failed_forward_is_heard_among_many_lines_but_not_for_ever() {
+    let failure = "Warning: remote port forwarding failed for listen port 20000";
+    let many = b"debug1: line\n".repeat(50);
+    let said = lines(&[(0, &many), (0, failure.as_bytes()), (0, b"\n"), (0, &many)]);
+    assert_eq!(said[20..], [failure, "(80 lines left out)"]);
+    let failures = format!("{failure}\n").repeat(500);
+    assert_eq!(lines(&[(0, &many), (0, failures.as_bytes())]).len(), 20 + 20 + 1);
+}
+
+#[test]
 fn ssh_names_the_port_that_failed() {
     for (line, port) in [
         ("Warning: remote port forwarding failed for listen port 20000", Some(20000)),
