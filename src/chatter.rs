@@ -49,9 +49,9 @@ impl Chatter {
 
     /// Reads what there is. Answers whether more can come.
     fn read_on(&mut self, now: Time, take: &mut impl FnMut(&str)) -> bool {
-        let mut buffer = [0; 1024];
+        let mut buffer = [0; 8 * 1024];
         // A few rounds: somebody who talks without end must not keep us from everything else.
-        for _ in 0..64 {
+        for _ in 0..16 {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => return false,
                 Ok(count) => self.lines.push(buffer.get(..count).unwrap_or_default(), now, take),
@@ -89,11 +89,13 @@ struct Lines {
 
 impl Lines {
     fn push(&mut self, bytes: &[u8], now: Time, take: &mut impl FnMut(&str)) {
-        for byte in bytes {
-            if *byte == b'\n' {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let whole = part.strip_suffix(b"\n");
+            let part = whole.unwrap_or(part);
+            let room = LINE_MOST.saturating_sub(self.line.len());
+            self.line.extend_from_slice(part.get(..room).unwrap_or(part));
+            if whole.is_some() {
                 self.end_line(now, take);
-            } else if self.line.len() < LINE_MOST {
-                self.line.push(*byte);
             }
         }
     }
@@ -105,15 +107,19 @@ impl Lines {
             self.say_left_out(take);
         }
         self.in_window = self.in_window.saturating_add(1);
-        let line = escape(self.line.trim_ascii_end());
-        let failure = failed_forward(&line).is_some();
-        self.failures = self.failures.saturating_add(u32::from(failure));
-        if self.in_window <= LINES_MOST || (failure && self.failures <= FAILURES_MOST) {
-            take(&line);
+        if self.in_window <= LINES_MOST || self.is_failure() {
+            take(&escape(self.line.trim_ascii_end()));
         } else {
             self.left_out = self.left_out.saturating_add(1);
         }
         self.line.clear();
+    }
+
+    /// Whether the line is of a forward that failed, and not one of too many.
+    fn is_failure(&mut self) -> bool {
+        let failure = std::str::from_utf8(&self.line).ok().and_then(failed_forward).is_some();
+        self.failures = self.failures.saturating_add(u32::from(failure));
+        failure && self.failures <= FAILURES_MOST
     }
 
     fn finish(&mut self, take: &mut impl FnMut(&str)) {
