@@ -47,7 +47,9 @@ impl Chatter {
         None
     }
 
-    /// Reads what there is. Answers whether more can come.
+    /// Reads what there is. Answers whether more can come. Not inlined, or its buffer would lie on the loop's stack even
+    /// where nothing is ever read.
+    #[inline(never)]
     fn read_on(&mut self, now: Time, take: &mut impl FnMut(&str)) -> bool {
         let mut buffer = [0; 8 * 1024];
         // A few rounds: somebody who talks without end must not keep us from everything else.
