@@ -15,11 +15,18 @@ const LINE_MOST: usize = 1024;
 /// So many lines are let through in each [`WINDOW`].
 const LINES_MOST: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
-/// A forward that failed is not left out for all that `ssh -v` says besides, but a server that talks like ssh may not
-/// fill our log with it: so many are heard of each ssh.
-const FAILURES_MOST: u32 = 20;
 /// What ssh says, in all its versions, when the server does not listen on a port for it.
 const FORWARD_FAILED: &str = "remote port forwarding failed for listen port ";
+
+/// What comes of ssh's talk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A line for the log.
+    Line(String),
+    /// The server does not listen on this port for ssh. Known even where the line is one too many for the log, as it may
+    /// be with `ssh -v`.
+    ForwardFailed(u16),
+}
 
 /// ssh's end of the talk.
 #[derive(Debug)]
@@ -38,8 +45,8 @@ impl Chatter {
         Ok(Chatter { pipe, lines: Lines::default() })
     }
 
-    /// Reads what there is, and hands each line to `take`. Comes back if more can come.
-    pub fn read(mut self, now: Time, mut take: impl FnMut(&str)) -> Option<Chatter> {
+    /// Reads what there is, and hands what comes of it to `take`. Comes back if more can come.
+    pub fn read(mut self, now: Time, mut take: impl FnMut(Heard)) -> Option<Chatter> {
         if self.read_on(now, &mut take) {
             return Some(self);
         }
@@ -50,7 +57,7 @@ impl Chatter {
     /// Reads what there is. Answers whether more can come. Not inlined, or its buffer would lie on the loop's stack even
     /// where nothing is ever read.
     #[inline(never)]
-    fn read_on(&mut self, now: Time, take: &mut impl FnMut(&str)) -> bool {
+    fn read_on(&mut self, now: Time, take: &mut impl FnMut(Heard)) -> bool {
         let mut buffer = [0; 8 * 1024];
         // A few rounds: somebody who talks without end must not keep us from everything else.
         for _ in 0..16 {
@@ -67,7 +74,7 @@ impl Chatter {
 
     /// ssh has ended: hands over what is still there. Whoever else holds the pipe, a ControlPersist master say, is not
     /// waited for.
-    pub fn finish(mut self, now: Time, mut take: impl FnMut(&str)) {
+    pub fn finish(mut self, now: Time, mut take: impl FnMut(Heard)) {
         self.read_on(now, &mut take);
         self.lines.finish(&mut take);
     }
@@ -86,11 +93,10 @@ struct Lines {
     window_from: Time,
     in_window: u32,
     left_out: u32,
-    failures: u32,
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8], now: Time, take: &mut impl FnMut(&str)) {
+    fn push(&mut self, bytes: &[u8], now: Time, take: &mut impl FnMut(Heard)) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let whole = part.strip_suffix(b"\n");
             let part = whole.unwrap_or(part);
@@ -102,46 +108,42 @@ impl Lines {
         }
     }
 
-    fn end_line(&mut self, now: Time, take: &mut impl FnMut(&str)) {
+    fn end_line(&mut self, now: Time, take: &mut impl FnMut(Heard)) {
         if now >= self.window_from.saturating_add(WINDOW) {
             self.window_from = now;
             self.in_window = 0;
             self.say_left_out(take);
         }
         self.in_window = self.in_window.saturating_add(1);
-        if self.in_window <= LINES_MOST || self.is_failure() {
-            take(&escape(self.line.trim_ascii_end()));
+        if self.in_window <= LINES_MOST {
+            take(Heard::Line(escape(self.line.trim_ascii_end())));
         } else {
             self.left_out = self.left_out.saturating_add(1);
+        }
+        if let Some(port) = failed_forward(&self.line) {
+            take(Heard::ForwardFailed(port));
         }
         self.line.clear();
     }
 
-    /// Whether the line is of a forward that failed, and not one of too many.
-    fn is_failure(&mut self) -> bool {
-        let failure = std::str::from_utf8(&self.line).ok().and_then(failed_forward).is_some();
-        self.failures = self.failures.saturating_add(u32::from(failure));
-        failure && self.failures <= FAILURES_MOST
-    }
-
-    fn finish(&mut self, take: &mut impl FnMut(&str)) {
+    fn finish(&mut self, take: &mut impl FnMut(Heard)) {
         self.say_left_out(take);
         if !self.line.is_empty() {
-            take(&escape(self.line.trim_ascii_end()));
+            take(Heard::Line(escape(self.line.trim_ascii_end())));
         }
     }
 
-    fn say_left_out(&mut self, take: &mut impl FnMut(&str)) {
+    fn say_left_out(&mut self, take: &mut impl FnMut(Heard)) {
         if self.left_out > 0 {
-            take(&format!("({} lines left out)", self.left_out));
+            take(Heard::Line(format!("({} lines left out)", self.left_out)));
             self.left_out = 0;
         }
     }
 }
 
 /// The port that ssh says the server does not listen on, if that is what it says.
-pub fn failed_forward(line: &str) -> Option<u16> {
-    let (_, rest) = line.split_once(FORWARD_FAILED)?;
+fn failed_forward(line: &[u8]) -> Option<u16> {
+    let (_, rest) = std::str::from_utf8(line).ok()?.split_once(FORWARD_FAILED)?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }

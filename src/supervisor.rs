@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::background::Word;
-use crate::chatter::{self, Chatter};
+use crate::chatter::{Chatter, Heard};
 use crate::clock::Clock;
 use crate::event::{Action, End, Event, Outcome};
 use crate::level::Level;
@@ -163,7 +163,7 @@ impl Supervisor {
             }
         }
         if let Some(chatter) = self.own.chatter.take() {
-            self.own.chatter = chatter.read(reading.now, |line| self.heard(line, &mut events));
+            self.own.chatter = chatter.read(reading.now, |heard| self.heard(heard, &mut events));
         }
         if let Some((outcome, took)) = self.monitor.advance(reading.now) {
             if outcome == Outcome::Passed {
@@ -186,7 +186,7 @@ impl Supervisor {
                 self.own.child = None;
                 self.own.up_since = None;
                 if let Some(chatter) = self.own.chatter.take() {
-                    chatter.finish(now, |line| self.heard(line, events));
+                    chatter.finish(now, |heard| self.heard(heard, events));
                 }
                 if matches!(ended, Ended::Signal(_)) {
                     self.terminal.restore();
@@ -227,12 +227,14 @@ impl Supervisor {
         }
     }
 
-    /// A line that ssh has said in the background.
-    fn heard(&mut self, line: &str, events: &mut Vec<Event>) {
-        self.log.line(Level::Info, &format!("ssh: {line}"));
-        let port = chatter::failed_forward(line);
-        if port.is_some() && port == self.monitor.remote_port() {
-            events.push(Event::ForwardRefused);
+    /// What ssh has said in the background.
+    fn heard(&mut self, heard: Heard, events: &mut Vec<Event>) {
+        match heard {
+            Heard::Line(line) => drop(self.log.line(Level::Info, &format!("ssh: {line}"))),
+            Heard::ForwardFailed(port) if Some(port) == self.monitor.remote_port() => {
+                events.push(Event::ForwardRefused);
+            }
+            Heard::ForwardFailed(_) => {}
         }
     }
 

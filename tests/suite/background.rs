@@ -196,6 +196,13 @@ case!(a_flood_is_held_to_twenty_lines_a_second, Beyond, {
     );
 });
 
+case!(a_failed_forward_is_explained_though_its_line_is_left_out, Beyond, {
+    let port = port_pair();
+    let script = format!("flood 1000;say Warning: remote port forwarding failed for listen port {port};hang");
+    let running = Autossh::new(["-f", "-M", &port.to_string(), "-N", "host"], &script).start();
+    running.wait_log(&format!("port {port} on the server is still held"));
+});
+
 case!(what_ssh_says_at_the_last_is_not_lost, Beyond, {
     for _ in 0..20 {
         let running = autossh("say goodbye;bytes 6f76657221;exit 255\nhang").start();
