@@ -114,12 +114,17 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
         "kill" => {
             // A core file would be in nobody's interest.
             nix::sys::prctl::set_dumpable(false).unwrap();
-            kill_self(as_number());
+            let number = as_number();
+            // Whoever started the tests may have ignored it.
+            if let Ok(ignored) = Signal::try_from(number) {
+                let _ = set(ignored, SigHandler::SigDfl);
+            }
+            kill_self(number);
         }
         "hang" => wait(),
         "deaf" => {
             for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
-                set(ignored, SigHandler::SigIgn);
+                set(ignored, SigHandler::SigIgn).unwrap();
             }
             fs::write(folder.join(format!("deaf.{number}")), "").unwrap();
             wait();
@@ -173,9 +178,9 @@ fn wait() {
 }
 
 #[allow(unsafe_code, reason = "only ever to ignore a signal")]
-fn set(which: Signal, handler: SigHandler) {
+fn set(which: Signal, handler: SigHandler) -> nix::Result<SigHandler> {
     // SAFETY: no handler of ours runs.
-    unsafe { signal(which, handler) }.unwrap();
+    unsafe { signal(which, handler) }
 }
 
 #[allow(unsafe_code, reason = "nix knows no real-time signals")]
