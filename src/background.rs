@@ -35,16 +35,22 @@ pub struct Word {
 /// No pipe, no process, or no signals for the caller.
 pub fn split() -> io::Result<Side> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
     match duplicate()? {
         ForkResult::Child => {
             drop(read);
-            setsid()?;
-            let null = File::options().read(true).write(true).open("/dev/null")?;
+            // It cannot fail for a process that has just been forked.
+            let _ = setsid();
             Ok(Side::Daemon(Word { pipe: File::from(write), null }))
         }
         ForkResult::Parent { child } => {
-            drop(write);
-            wait_for_word(File::from(read), child).map(Side::Caller)
+            drop((write, null));
+            let told = wait_for_word(File::from(read), child);
+            if told.is_err() {
+                // Nothing is left half started.
+                let _ = kill(child, Signal::SIGTERM);
+            }
+            told.map(Side::Caller)
         }
     }
 }

@@ -39,7 +39,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use background::Side;
+use background::{Side, Word};
 use cli::Request;
 use clock::Clock;
 use event::End;
@@ -78,7 +78,11 @@ fn run(words: Vec<OsString>, inherited: Inherited) -> End {
         Ok(Request::Version) => print(&format!("autossh {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(Request::Help) => print(USAGE),
         Ok(Request::Run(line)) => match settings::resolve(line, |name| env::var_os(name)) {
-            Ok(settings) => supervise(settings, inherited).unwrap_or_else(|error| fail(&error)),
+            Ok(settings) => {
+                // Lives until the reason has been said: the caller of -f goes when it ends.
+                let mut word = None;
+                supervise(settings, inherited, &mut word).unwrap_or_else(|error| fail(&error))
+            }
             Err(invalid) => fail(&invalid.to_string()),
         },
         Err(cli::Error::NoPort) => fail("option -M needs a port: -M port[:echo_port], or -M 0"),
@@ -90,17 +94,16 @@ fn run(words: Vec<OsString>, inherited: Inherited) -> End {
 }
 
 /// Gets everything ready, in the background if asked, and supervises ssh to the end.
-fn supervise(mut settings: Settings, inherited: Inherited) -> Result<End, String> {
+fn supervise(mut settings: Settings, inherited: Inherited, word: &mut Option<Word>) -> Result<End, String> {
     let program = ssh::find(settings.ssh_path.as_deref(), env::var_os("PATH").as_deref())?;
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let pid_path = settings.pid_file.take().map(absolute);
     let folder = settings.background.then(|| env::current_dir().unwrap_or_else(|_| "/".into()));
 
-    let mut word = None;
     if settings.background {
         match background::split().map_err(|error| format!("cannot go to the background: {}", plain(&error)))? {
             Side::Caller(end) => return Ok(end),
-            Side::Daemon(given_later) => word = Some(given_later),
+            Side::Daemon(given_later) => *word = Some(given_later),
         }
     }
 
@@ -135,7 +138,7 @@ fn supervise(mut settings: Settings, inherited: Inherited) -> Result<End, String
         terminal,
         notifier,
         pid_file,
-        word,
+        word: word.take(),
         own: Own::default(),
     };
     supervisor.run().map_err(|errno| format!("cannot go on: {}", plain(&errno.into())))

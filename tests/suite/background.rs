@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{
-    Autossh, Start, install_script, is_gone, port_pair, process_state, program, scripted_ssh, wait_for,
+    Autossh, Start, install_script, is_gone, needs, port_pair, process_state, program, scripted_ssh, wait_for,
 };
 use crate::{case, table};
 
@@ -194,6 +194,19 @@ case!(a_flood_is_held_to_twenty_lines_a_second, Beyond, {
         "{}",
         running.log()
     );
+});
+
+case!(the_reason_is_said_before_the_caller_comes_back, Beyond, {
+    if !needs("strace(1)", Command::new("strace").arg("-V").output().is_ok()) {
+        return;
+    }
+    let port = port_pair();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    // Whatever is written takes its time.
+    let slowly = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "inject=write:delay_enter=500000"];
+    let mut running = Autossh::run_by(&slowly, ["-f", "-M", &port.to_string(), "host"], "hang").start();
+    assert_eq!(running.status(), 1);
+    assert!(running.stderr().contains("in use"), "{}", running.story());
 });
 
 case!(a_failed_forward_is_explained_though_its_line_is_left_out, Beyond, {

@@ -97,7 +97,9 @@ case!(with_however_few_descriptors_it_works_or_says_why_not, Beyond, {
                 let up = running.logged("ssh child pid is") > 0;
                 running.has_ended().or(up.then_some(0))
             });
-            if running.logged("ssh child pid is") > 0 {
+            if ended == 0 || running.logged("ssh child pid is") > 0 {
+                // The caller of -f comes back a little earlier.
+                running.wait_log("ssh child pid is");
                 // The stand-in for ssh cannot do its own work with so few, and may have ended by now.
                 let pid = running.log().split("ssh child pid is ").nth(1).unwrap().lines().next().unwrap().to_owned();
                 let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
