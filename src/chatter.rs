@@ -46,18 +46,18 @@ impl Chatter {
     }
 
     /// Reads what there is, and hands what comes of it to `take`. Comes back if more can come.
-    pub fn read(mut self, now: Time, mut take: impl FnMut(Heard)) -> Option<Chatter> {
-        if self.read_on(now, &mut take) {
+    pub fn read(mut self, now: Time, take: &mut dyn FnMut(Heard)) -> Option<Chatter> {
+        if self.read_on(now, take) {
             return Some(self);
         }
-        self.lines.finish(&mut take);
+        self.lines.finish(take);
         None
     }
 
     /// Reads what there is. Answers whether more can come. Not inlined, or its buffer would lie on the loop's stack even
     /// where nothing is ever read.
     #[inline(never)]
-    fn read_on(&mut self, now: Time, take: &mut impl FnMut(Heard)) -> bool {
+    fn read_on(&mut self, now: Time, take: &mut dyn FnMut(Heard)) -> bool {
         let mut buffer = [0; 8 * 1024];
         // A few rounds: somebody who talks without end must not keep us from everything else.
         for _ in 0..16 {
@@ -74,9 +74,9 @@ impl Chatter {
 
     /// ssh has ended: hands over what is still there. Whoever else holds the pipe, a ControlPersist master say, is not
     /// waited for.
-    pub fn finish(mut self, now: Time, mut take: impl FnMut(Heard)) {
-        self.read_on(now, &mut take);
-        self.lines.finish(&mut take);
+    pub fn finish(mut self, now: Time, take: &mut dyn FnMut(Heard)) {
+        self.read_on(now, take);
+        self.lines.finish(take);
     }
 }
 
@@ -96,7 +96,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8], now: Time, take: &mut impl FnMut(Heard)) {
+    fn push(&mut self, bytes: &[u8], now: Time, take: &mut dyn FnMut(Heard)) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let whole = part.strip_suffix(b"\n");
             let part = whole.unwrap_or(part);
@@ -108,7 +108,7 @@ impl Lines {
         }
     }
 
-    fn end_line(&mut self, now: Time, take: &mut impl FnMut(Heard)) {
+    fn end_line(&mut self, now: Time, take: &mut dyn FnMut(Heard)) {
         if now >= self.window_from.saturating_add(WINDOW) {
             self.window_from = now;
             self.in_window = 0;
@@ -126,14 +126,14 @@ impl Lines {
         self.line.clear();
     }
 
-    fn finish(&mut self, take: &mut impl FnMut(Heard)) {
+    fn finish(&mut self, take: &mut dyn FnMut(Heard)) {
         self.say_left_out(take);
         if !self.line.is_empty() {
             take(Heard::Line(escape(self.line.trim_ascii_end())));
         }
     }
 
-    fn say_left_out(&mut self, take: &mut impl FnMut(Heard)) {
+    fn say_left_out(&mut self, take: &mut dyn FnMut(Heard)) {
         if self.left_out > 0 {
             take(Heard::Line(format!("({} lines left out)", self.left_out)));
             self.left_out = 0;

@@ -163,7 +163,7 @@ impl Supervisor {
             }
         }
         if let Some(chatter) = self.own.chatter.take() {
-            self.own.chatter = chatter.read(reading.now, |heard| self.heard(heard, &mut events));
+            self.own.chatter = chatter.read(reading.now, &mut |heard| self.heard(heard, &mut events));
         }
         if let Some((outcome, took)) = self.monitor.advance(reading.now) {
             if outcome == Outcome::Passed {
@@ -186,7 +186,7 @@ impl Supervisor {
                 self.own.child = None;
                 self.own.up_since = None;
                 if let Some(chatter) = self.own.chatter.take() {
-                    chatter.finish(now, |heard| self.heard(heard, events));
+                    chatter.finish(now, &mut |heard| self.heard(heard, events));
                 }
                 if matches!(ended, Ended::Signal(_)) {
                     self.terminal.restore();
