@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -10,7 +11,7 @@ use std::sync::OnceLock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Autossh, Server, child_of, is_root, needs, port_pair, program, wait_greeting};
+use crate::harness::{Autossh, Server, is_root, needs, port_pair, program, wait_greeting};
 use crate::systemd::Ear;
 use crate::{case, table};
 
@@ -212,15 +213,16 @@ case!(the_unit_as_systemd_runs_it, Beyond, {
     }
     let mut ear = Ear::at(&unstarted.path("notify"));
     let notify = unstarted.path("notify");
-    let mut running = unstarted.env("NOTIFY_SOCKET", notify).start();
+    let unstarted = unstarted.env("NOTIFY_SOCKET", notify).with(|command| {
+        command.process_group(0);
+    });
+    let mut running = unstarted.start();
     ear.wait("READY=1");
     wait_greeting(port);
     ear.wait("STATUS=ssh ");
 
     // systemctl stop: TERM to all processes of the unit.
-    let ssh = child_of(running.pid()).unwrap();
-    kill(Pid::from_raw(ssh), Signal::SIGTERM).unwrap();
-    running.signal(Signal::SIGTERM);
+    kill(Pid::from_raw(-running.pid()), Signal::SIGTERM).unwrap();
     assert_eq!(running.status(), 128 + Signal::SIGTERM as i32);
     ear.wait("STOPPING=1");
     assert_eq!(running.starts().len(), 1);

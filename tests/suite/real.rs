@@ -137,6 +137,16 @@ case!(a_remote_command_runs_and_its_status_ends_autossh, Same, {
     assert_eq!(running.logged("with status 7; autossh exiting"), 1);
 });
 
+case!(an_ssh_without_a_command_that_somebody_ends_is_explained, Beyond, {
+    let Some((_hosts, _server, autossh)) = lab("") else { return };
+    let mut running = autossh.start();
+    is_sound(&running);
+    kill(Pid::from_raw(running.starts()[0].pid), Signal::SIGTERM).unwrap();
+    assert_eq!(running.status(), 0);
+    assert_eq!(running.logged("ssh exited with status 0; autossh exiting"), 1);
+    assert!(running.stderr().contains("SIGTERM"), "{}", running.stderr());
+});
+
 case!(data_goes_through_stdin_and_stdout_unharmed, Same, {
     // sshfs and sshuttle run autossh as their ssh.
     let Some(server) = Server::here("") else { return };
