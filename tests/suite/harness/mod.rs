@@ -69,7 +69,9 @@ macro_rules! table {
 
 /// The program under test, if it is not our own.
 fn other_program() -> Option<PathBuf> {
-    std::env::var_os("AUTOSSH_UNDER_TEST").map(PathBuf::from)
+    let program = std::env::var_os("AUTOSSH_UNDER_TEST")?;
+    // The cases run it in folders of their own.
+    Some(std::path::absolute(&program).unwrap_or(program.into()))
 }
 
 /// Whether we test our own program.
