@@ -219,6 +219,8 @@ table!(
             })
             .start();
         running.wait_start(1);
+        // 1.4g loses signals that come sooner.
+        running.wait_log("ssh child pid");
         running.signal(signal);
         wait_for("autossh to stop", || (process_state(running.pid()) == Some('T')).then_some(()));
         running.signal(Signal::SIGCONT);
