@@ -1,4 +1,6 @@
 //! autossh(1), SIGNALS.
+//!
+//! 1.4g loses signals that come before it has logged ssh's pid, so cases that it passes wait for that line.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -32,6 +34,7 @@ fn waiting() -> (Running, usize) {
 table!(a_stop_while_ssh_runs_ends_both, Same, [Signal::SIGTERM, Signal::SIGINT], |signal| {
     let mut running = autossh("hang").start();
     let ssh = running.wait_start(1).pid;
+    running.wait_log("ssh child pid");
     running.signal(signal);
     running.wait();
     assert_eq!(running.starts().len(), 1);
@@ -138,6 +141,7 @@ table!(
 case!(usr1_starts_ssh_again, Same, {
     let running = autossh("hang").start();
     let first = running.wait_start(1).pid;
+    running.wait_log("ssh child pid");
     running.signal(Signal::SIGUSR1);
     running.wait_start(2);
     assert!(is_gone(first));
@@ -219,7 +223,6 @@ table!(
             })
             .start();
         running.wait_start(1);
-        // 1.4g loses signals that come sooner.
         running.wait_log("ssh child pid");
         running.signal(signal);
         wait_for("autossh to stop", || (process_state(running.pid()) == Some('T')).then_some(()));
