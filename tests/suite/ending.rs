@@ -159,8 +159,7 @@ case!(ssh_without_a_command_that_ends_with_status_0_is_explained, Beyond, {
 
 case!(all_ends_leave_no_ssh_behind, Same, {
     let mut running = Autossh::new(["-M", "0", "host"], "hang").start();
-    let ssh = running.wait_start(1).pid;
-    running.wait_log("ssh child pid");
+    let ssh = running.wait_up().pid;
     running.signal(Signal::SIGTERM);
     running.wait();
     wait_for("ssh's end", || (!std::path::Path::new(&format!("/proc/{ssh}")).exists()).then_some(()));

@@ -257,9 +257,8 @@ case!(the_pid_file_names_autossh_and_goes_with_it, Same, {
     let unstarted = Autossh::new(["-M", "0", "host"], "hang");
     let pid_file = unstarted.path("pid");
     let mut running = unstarted.env("AUTOSSH_PIDFILE", &pid_file).start();
-    running.wait_start(1);
+    running.wait_up();
     assert_eq!(fs::read_to_string(&pid_file).unwrap(), format!("{}\n", running.pid()));
-    running.wait_log("ssh child pid");
     running.signal(nix::sys::signal::Signal::SIGTERM);
     running.wait();
     assert!(!pid_file.exists());

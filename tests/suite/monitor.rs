@@ -154,8 +154,7 @@ case!(each_ssh_has_its_first_poll, Same, {
 case!(an_alarm_makes_the_test_due_now, Same, {
     let (unstarted, _) = looped("relay sound");
     let running = unstarted.env("AUTOSSH_POLL", "600").start();
-    running.wait_start(1);
-    running.wait_log("ssh child pid");
+    running.wait_up();
     wait_for("the relay", || TcpStream::connect(("127.0.0.1", looped_port(&running))).ok());
     running.signal(Signal::SIGALRM);
     running.wait_log("connection ok");
@@ -232,8 +231,7 @@ case!(a_crowd_during_a_test_is_held_to_a_limit, Beyond, {
 case!(the_backlog_does_not_fill_between_tests, Beyond, {
     let (unstarted, port) = looped("relay sound");
     let running = unstarted.env("AUTOSSH_POLL", "600").start();
-    running.wait_start(1);
-    running.wait_log("ssh child pid");
+    running.wait_up();
     for _ in 0..1000 {
         TcpStream::connect(("127.0.0.1", port + 1)).unwrap();
     }
@@ -299,8 +297,7 @@ table!(
 case!(nothing_wakes_it_up_between_tests, Beyond, {
     let (unstarted, _) = looped("relay sound");
     let running = unstarted.env("AUTOSSH_POLL", "600").start();
-    running.wait_start(1);
-    running.wait_log("ssh child pid");
+    running.wait_up();
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();

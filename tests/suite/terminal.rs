@@ -90,8 +90,7 @@ case!(the_modes_are_sshs_own_business_when_it_exits, Beyond, {
 
 case!(an_interrupt_from_the_keyboard_ends_both, Documented, {
     let (mut running, mut terminal) = on_terminal(autossh("hang"));
-    let ssh = running.wait_start(1).pid;
-    running.wait_log("ssh child pid");
+    let ssh = running.wait_up().pid;
     terminal.write_all(b"\x03").unwrap();
     assert_eq!(running.status(), 128 + 2);
     assert!(is_gone(ssh));
@@ -101,8 +100,7 @@ case!(an_interrupt_from_the_keyboard_ends_both, Documented, {
 case!(a_terminal_that_goes_away_does_not_end_autossh, Beyond, {
     // The hangup comes to the leader of the session, which is autossh here.
     let (running, terminal) = on_terminal(autossh("hang"));
-    running.wait_start(1);
-    running.wait_log("ssh child pid");
+    running.wait_up();
     drop(terminal);
     wait_for("the hangup", || fs_link(&running, "fd/0").ends_with("(deleted)").then_some(()));
     running.signal(Signal::SIGUSR1);
@@ -126,8 +124,7 @@ fn in_shell(script: &str) -> (Running, File) {
 
 case!(the_stop_key_stops_and_the_shell_continues, Same, {
     let (running, mut terminal) = in_shell("hang");
-    let start = running.wait_start(1);
-    running.wait_log("ssh child pid");
+    let start = running.wait_up();
     terminal.write_all(b"\x1a").unwrap();
     wait_for("both to stop", || {
         (process_state(start.pid) == Some('T') && process_state(start.parent) == Some('T')).then_some(())

@@ -9,7 +9,7 @@ pub use process::{
     child_of, has_connection_to, inherited_descriptors, inherited_ignored, install, install_script, is_gone, is_root,
     listens, needs, process_state, wait_greeting,
 };
-pub use run::{Autossh, Running, ignoring, scripted_ssh};
+pub use run::{Autossh, Running, disposing, scripted_ssh};
 pub use server::{Hosts, Server};
 pub use start::Start;
 
@@ -86,7 +86,8 @@ pub fn program() -> PathBuf {
 
 /// Runs a case; one on which the reference differs must fail there.
 pub fn case(name: &str, reference: Reference, body: impl Fn()) {
-    let differs = !is_ours() && reference != Reference::Same;
+    let on_reference = !is_ours();
+    let differs = on_reference && reference != Reference::Same;
     if differs && reference == Reference::Beyond {
         eprintln!("{name}: nothing of the kind in the reference");
         return;
@@ -94,7 +95,7 @@ pub fn case(name: &str, reference: Reference, body: impl Fn()) {
     EXPECT_FAILURE.set(differs);
     let mut outcome = catch_unwind(AssertUnwindSafe(&body));
     EXPECT_FAILURE.set(false);
-    if outcome.is_err() && !is_ours() && !differs {
+    if outcome.is_err() && on_reference && !differs {
         // It loses the death of an ssh that ends at once, and signals, in races of its own. Ours gets no second try.
         eprintln!("{name}: the reference has failed, once more");
         outcome = catch_unwind(AssertUnwindSafe(&body));

@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Start, program, wait_for};
@@ -177,6 +177,13 @@ impl Running {
         })
     }
 
+    /// Waits until ssh has started for the first time and autossh has logged its pid. 1.4g loses signals that come sooner.
+    pub fn wait_up(&self) -> Start {
+        let start = self.wait_start(1);
+        self.wait_log("ssh child pid");
+        start
+    }
+
     /// A file in the folder, as text; empty if it is not there.
     pub fn text(&self, name: &str) -> String {
         let mut bytes = Vec::new();
@@ -255,16 +262,16 @@ fn end_all_of(folder: &Path) {
     }
 }
 
-/// Lets a command begin with these signals ignored.
+/// Lets a command begin with this disposition, `SigIgn` or `SigDfl`, of these signals.
 #[allow(unsafe_code, reason = "there is no other way to make a child that ignores something")]
-pub fn ignoring(command: &mut Command, signals: &'static [Signal]) {
-    let ignore = move || {
+pub fn disposing(command: &mut Command, signals: &'static [Signal], disposition: SigHandler) {
+    let set = move || {
         for signal in signals {
             // SAFETY: no handler is involved.
-            unsafe { nix::sys::signal::signal(*signal, nix::sys::signal::SigHandler::SigIgn) }?;
+            unsafe { nix::sys::signal::signal(*signal, disposition) }?;
         }
         Ok(())
     };
     // SAFETY: signal(2) is async-signal-safe.
-    unsafe { command.pre_exec(ignore) };
+    unsafe { command.pre_exec(set) };
 }
