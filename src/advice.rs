@@ -84,6 +84,6 @@ pub fn gate(ended: Ended, gate_time: Duration, perhaps_the_monitor: bool) -> Str
 pub const NO_STARTS: &str = "AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit";
 
 /// `ssh -N` has ended with status 0.
-pub const DETACHED: &str = "ssh -N does not end by itself: somebody has sent it SIGTERM, or it has gone on in the \
+pub const NORMAL_END: &str = "ssh -N does not end by itself: somebody has sent it SIGTERM, or it has gone on in the \
     background or left its forwards to a shared connection, where autossh cannot watch it (ControlPersist, ControlMaster \
     or ForkAfterAuthentication in ssh_config; use -S none, or -o ForkAfterAuthentication=no)";

@@ -42,7 +42,7 @@ pub struct Supervision {
     traffic: Traffic,
     /// Somebody (systemd) still waits to hear that traffic flows.
     awaited: bool,
-    detached_said: bool,
+    normal_end_said: bool,
 }
 
 impl Supervision {
@@ -58,7 +58,7 @@ impl Supervision {
             hold_off: HoldOff::new(settings.poll),
             traffic: Traffic::new(&settings),
             awaited,
-            detached_said: false,
+            normal_end_said: false,
             settings,
         }
     }
@@ -223,9 +223,9 @@ impl Supervision {
         let verdict = policy::judge(ended, standing, self.settings.service);
         let (level, text) = policy::words(ended, verdict);
         actions.push(Action::Log(level, text));
-        if ended == Ended::Status(0) && self.settings.no_command && !self.detached_said {
-            self.detached_said = true;
-            actions.push(Action::Explain(Level::Warning, advice::DETACHED.into()));
+        if ended == Ended::Status(0) && self.settings.no_command && !self.normal_end_said {
+            self.normal_end_said = true;
+            actions.push(Action::Explain(Level::Warning, advice::NORMAL_END.into()));
         }
         match verdict {
             Verdict::Restart => self.retry(now, actions),
