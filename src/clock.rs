@@ -8,16 +8,19 @@ use std::time::Duration;
 use crate::time::{Reading, Time};
 
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 
-/// The clock and its alarm.
+/// Where there is no timer the clock is looked at this often, since poll(2)'s timeouts stop in a suspend.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The clock and its alarm. Whether the alarm is set is known to the kernel alone.
 #[derive(Debug)]
 pub struct Clock {
     id: ClockId,
     timer: TimerFd,
-    set_for: Option<Time>,
 }
 
 impl Clock {
@@ -32,7 +35,7 @@ impl Clock {
             Err(Errno::EMFILE) => return Err(Errno::EMFILE),
             Err(_) => (ClockId::CLOCK_MONOTONIC, TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags)?),
         };
-        Ok(Clock { id, timer, set_for: None })
+        Ok(Clock { id, timer })
     }
 
     /// Reads the clocks.
@@ -46,31 +49,29 @@ impl Clock {
         Ok(Reading { now, awake: read(ClockId::CLOCK_MONOTONIC)? })
     }
 
-    /// Makes the alarm readable from `at` on, or never.
-    ///
-    /// # Errors
-    /// The kernel refuses the time.
-    pub fn set_alarm(&mut self, at: Option<Time>) -> Result<(), Errno> {
-        if self.set_for == at {
-            return Ok(());
-        }
-        match at {
+    /// Makes the descriptor readable from `at` on, or never. Each call replaces the last, and takes back an expiry that
+    /// has already shown. Returns how long poll(2) may wait: for ever, unless the kernel refuses the timer.
+    pub fn set_alarm(&mut self, at: Option<Time>, now: Time) -> PollTimeout {
+        let set = match at {
             // A time of zero would switch the timer off.
             Some(at) => self.timer.set(
                 Expiration::OneShot(TimeSpec::from(at.max(Duration::from_nanos(1)))),
                 TimerSetTimeFlags::TFD_TIMER_ABSTIME,
-            )?,
-            None => self.timer.unset()?,
+            ),
+            None => self.timer.unset(),
+        };
+        match set {
+            Ok(()) => PollTimeout::NONE,
+            Err(_) => timeout(at, now),
         }
-        self.set_for = at;
-        Ok(())
     }
+}
 
-    /// Takes note that the alarm went off.
-    pub fn alarm_seen(&mut self) {
-        // Setting it anew also takes the old expiry back.
-        self.set_for = None;
-    }
+/// The timeout for poll(2) that ends at `at`, rounded up lest the loop turn until then.
+fn timeout(at: Option<Time>, now: Time) -> PollTimeout {
+    let wait = at.map_or(LONGEST_TIMEOUT, |at| at.saturating_sub(now).min(LONGEST_TIMEOUT));
+    let millis = wait.as_nanos().div_ceil(1_000_000);
+    u16::try_from(millis).map_or(PollTimeout::MAX, PollTimeout::from)
 }
 
 impl AsFd for Clock {

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -116,7 +116,7 @@ impl Supervisor {
         // The end of a hold-off is an event of its own: what has come meanwhile is read then.
         let hold_off_end = heeds_network.filter(|from| *from > now);
         let deadlines = [self.state.deadline(), self.monitor.deadline(now), hold_off_end];
-        self.clock.set_alarm(deadlines.into_iter().flatten().min())?;
+        let timeout = self.clock.set_alarm(deadlines.into_iter().flatten().min(), now);
 
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
@@ -129,16 +129,12 @@ impl Supervisor {
             fds.push(PollFd::new(chatter.as_fd(), PollFlags::POLLIN));
         }
         fds.extend(self.monitor.interest(now).map(|(fd, flags)| PollFd::new(fd, flags)));
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
         let woke = |place: usize| fds.get(place).and_then(PollFd::any).unwrap_or_default();
-        let (alarm, network) = (woke(1), listens && woke(2));
-        if alarm {
-            self.clock.alarm_seen();
-        }
-        self.own.network_spoke = network;
+        self.own.network_spoke = listens && woke(2);
         Ok(())
     }
 
