@@ -3,7 +3,7 @@
 //!     cargo bench
 //!     cargo bench -- FILTER
 //!
-//! Ours is what cargo has built, or `AUTOSSH_UNDER_TEST`.
+//! Ours is what `packaging/build.sh` builds, or `AUTOSSH_UNDER_TEST`.
 //! The reference is the program of Debian's package: `AUTOSSH_REFERENCE`, or what `tests/run.sh` has unpacked below
 //! `target/reference`, or the installed one.
 
@@ -105,8 +105,16 @@ fn compare() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
+/// The binary of a release, which says on stderr what it is.
 fn ours() -> PathBuf {
-    std::env::var_os("AUTOSSH_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_autossh").into()).into()
+    std::env::var_os("AUTOSSH_UNDER_TEST").map_or_else(build, PathBuf::from)
+}
+
+fn build() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build.sh");
+    let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "packaging/build.sh failed");
+    String::from_utf8(output.stdout).unwrap().trim_end().into()
 }
 
 fn reference() -> PathBuf {

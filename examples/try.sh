@@ -69,8 +69,7 @@ start_sshd() {
 command -v ssh-keyscan >/dev/null || { echo "try.sh: install the OpenSSH client first" >&2; exit 1; }
 if [ -z "${AUTOSSH:-}" ]; then
     echo "building autossh"
-    (cd "$root" && cargo build --quiet --release)
-    AUTOSSH=$root/target/release/autossh
+    AUTOSSH=$("$root/packaging/build.sh")
 fi
 run_sshd=$(sh "$root/tests/find-sshd.sh" "$folder/sshd")
 

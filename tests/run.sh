@@ -46,7 +46,7 @@ fi
 
 cargo fmt --check
 cargo clippy --quiet --all-targets -- -D warnings
-shellcheck tests/*.sh examples/* packaging/rscreen packaging/autossh-argv0 .ci/run
+shellcheck tests/*.sh examples/* packaging/rscreen packaging/autossh-argv0 packaging/*.sh .ci/run
 
 if [ -x "$reference" ]; then
     echo "== the same cases on the reference, which must differ where they say so, and nowhere else"

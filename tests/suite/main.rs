@@ -18,6 +18,7 @@ mod harness;
 
 mod automatic;
 mod background;
+mod building;
 mod command_line;
 mod ending;
 mod environment;

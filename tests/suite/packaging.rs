@@ -45,8 +45,8 @@ fn package() -> Option<&'static Path> {
             needs("cargo-deb and dpkg", has("cargo-deb") && has("dpkg")).then(|| {
                 let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
                 let deb = target.join("autossh.deb");
-                let mut command = Command::new("cargo");
-                command.args(["deb", "--quiet", "--output"]).arg(&deb).current_dir(root());
+                let mut command = Command::new(root().join("packaging/deb.sh"));
+                command.arg("--output").arg(&deb);
                 output_of(command.env("CARGO_TARGET_DIR", &target));
                 deb
             })

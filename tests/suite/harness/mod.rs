@@ -79,9 +79,10 @@ pub fn is_ours() -> bool {
     other_program().is_none()
 }
 
-/// The program under test.
+/// The program under test. Our own may be another build of it: `AUTOSSH_BINARY`.
 pub fn program() -> PathBuf {
-    other_program().unwrap_or_else(|| env!("CARGO_BIN_EXE_autossh").into())
+    let ours = || std::env::var_os("AUTOSSH_BINARY").map(|path| std::path::absolute(&path).unwrap_or(path.into()));
+    other_program().or_else(ours).unwrap_or_else(|| env!("CARGO_BIN_EXE_autossh").into())
 }
 
 /// Runs a case; one on which the reference differs must fail there.
