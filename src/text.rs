@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 use std::io;
-use std::time::Duration;
 
-/// The system's words for an error, without Rust's "(os error N)".
-pub fn plain(error: &io::Error) -> String {
+/// The system's message for an error, without Rust's "(os error N)".
+pub fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
@@ -33,12 +32,6 @@ pub fn escape(bytes: &[u8]) -> String {
 pub fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
-}
-
-/// A time in so many `unit`s, with one decimal.
-pub fn in_units(time: Duration, unit: Duration) -> String {
-    let tenths = time.saturating_mul(10).as_nanos().checked_div(unit.as_nanos()).unwrap_or_default();
-    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]

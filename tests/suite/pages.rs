@@ -16,12 +16,28 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// The program's own sources, without their tests.
+/// The program's own sources below `src`, without their tests.
 fn sources() -> Vec<PathBuf> {
-    let entries = fs::read_dir(root().join("src")).unwrap();
-    let files =
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "rs"));
-    files.collect()
+    fn below(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                below(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below(&root().join("src"), &mut found);
+    found.retain(|path| path.parent().unwrap().file_name().unwrap() != "tests");
+    assert!(found.len() > 30, "{found:?}");
+    found
+}
+
+/// A source's name below `src`.
+fn name_of(source: &Path) -> String {
+    source.strip_prefix(root().join("src")).unwrap().to_str().unwrap().to_owned()
 }
 
 /// The variables that the program reads.
@@ -98,10 +114,10 @@ case!(the_version_is_the_packages, Beyond, {
 case!(the_wall_clock_is_for_stamps_alone, Beyond, {
     // Its jumps can change no gate, wait, poll or lifetime if nothing else asks for it.
     for file in sources() {
-        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let name = name_of(&file);
         let text = fs::read_to_string(&file).unwrap();
         let asks = text.contains("SystemTime::now") || text.contains("CLOCK_REALTIME");
-        assert_eq!(asks, name == "log.rs" || name == "supervisor.rs", "{name}");
+        assert_eq!(asks, ["log/mod.rs", "supervisor.rs"].contains(&name.as_str()), "{name}");
     }
     let supervisor = read("src/supervisor.rs");
     assert!(!supervisor.contains("SystemTime::UNIX_EPOCH") && !supervisor.contains(".elapsed()"));
@@ -110,7 +126,7 @@ case!(the_wall_clock_is_for_stamps_alone, Beyond, {
 case!(every_unsafe_block_is_argued_for, Beyond, {
     let page = read("CONTRIBUTING.md");
     for file in sources() {
-        let name = file.file_name().unwrap().to_str().unwrap();
+        let name = name_of(&file);
         let blocks = fs::read_to_string(&file).unwrap().matches("unsafe {").count();
         let row = format!("| `{name}` | {blocks} |");
         let unsafe_rows = page.matches(&row).count();
@@ -118,34 +134,20 @@ case!(every_unsafe_block_is_argued_for, Beyond, {
     }
 });
 
-case!(decisions_know_no_effects, Beyond, {
-    let pure = [
-        "advice",
-        "backoff",
-        "cli",
-        "event",
-        "level",
-        "policy",
-        "schedule",
-        "settings",
-        "state",
-        "supervision",
-        "text",
-        "time",
-        "traffic",
-    ];
-    for room in pure {
-        let text = read(&format!("src/{room}.rs"));
-        let imports = text.lines().filter_map(|line| line.strip_prefix("use "));
-        for import in imports {
-            let ours = import.strip_prefix("crate::").map(|path| path.split([':', ';']).next().unwrap());
-            assert!(ours.is_none_or(|other| pure.contains(&other)), "{room} imports {import}");
-            for effect in
-                ["std::net", "std::fs", "std::process", "std::env", "SystemTime", "Instant", "nix::unistd", "nix::sys"]
-            {
-                assert!(!import.contains(effect), "{room} imports {import}");
-            }
-        }
+case!(the_core_compiles_without_the_system, Beyond, {
+    // Without the standard library, without any other crate and without unsafe code there are no effects to be had.
+    let core = root().join("src/core/lib.rs");
+    let text = fs::read_to_string(&core).unwrap();
+    assert!(text.contains("\n#![cfg_attr(not(test), no_std)]\n") && text.contains("\n#![forbid(unsafe_code)]\n"));
+    let out = tempfile::tempdir().unwrap();
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+    rustc.args(["--edition", "2024", "--crate-type", "lib", "--crate-name", "autossh_core", "--emit", "metadata"]);
+    let output = rustc.arg("--out-dir").arg(out.path()).arg(core).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Not even by the one way in which a crate without the standard library can ask for it.
+    for file in sources().iter().filter(|file| name_of(file).starts_with("core/")) {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(!text.contains("extern crate std"), "{}", file.display());
     }
 });
 

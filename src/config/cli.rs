@@ -1,0 +1,181 @@
+//! The command line in ssh's own grammar: autossh's options are taken out, all else stays byte for byte.
+//!
+//! ssh reads options, then the destination, then options again; the first arg after the destination that is no option
+//! begins the remote command, which nobody here looks into (ssh(1), SYNOPSIS; autossh(1), SYNOPSIS).
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// The letters that take a value in OpenSSH 9.2p1 to 10.5p1; every other letter is a flag, unknown ones too.
+const VALUE_LETTERS: &[u8] = b"BDEFIJLOPQRSWbceilmopw";
+
+/// What the command line said, autossh's args and ssh's apart.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The value of the last `-M`.
+    pub port: Option<OsString>,
+    /// `-f`: go to the background.
+    pub background: bool,
+    /// The args for ssh, in the order they were typed.
+    pub ssh_args: Vec<OsString>,
+    /// The place in `ssh_args` of what the first `-M` stands for.
+    pub port_index: usize,
+    /// The options among `ssh_args`: each letter with its value (empty for a flag).
+    pub options: Vec<(u8, OsString)>,
+    /// Whether a destination was given.
+    pub destination: bool,
+}
+
+impl CommandLine {
+    /// Whether ssh was given the option `letter`.
+    pub fn has(&self, letter: u8) -> bool {
+        self.options.iter().any(|(given, _)| *given == letter)
+    }
+}
+
+/// What the user wants of autossh.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Supervise an ssh.
+    Run(CommandLine),
+    /// `-V`, `--version`.
+    Version,
+    /// `--help`.
+    Help,
+}
+
+/// The command line cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Nothing to connect to: the usage is what helps.
+    NoDestination,
+    /// `-M` was the last arg.
+    NoPort,
+}
+
+/// How far ssh's reading has come, and whether autossh's args may still stand there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Before the destination, autossh's args among the options.
+    Ours,
+    /// Before the destination, after autossh's `--`: every option is ssh's.
+    Theirs,
+    /// After ssh's own `--`: the next arg is the destination, the rest the command.
+    DestinationNext,
+    /// After the destination; autossh's args may stand here unless its `--` was given.
+    AfterOurs,
+    /// After the destination, after autossh's `--`.
+    AfterTheirs,
+}
+
+/// Reads the args after the program's name.
+///
+/// # Errors
+/// [`Error`] when there is no destination, or `-M` has no value.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
+    let mut args = args.into_iter();
+    let mut line = CommandLine::default();
+    let mut stage = Stage::Ours;
+
+    while let Some(arg) = args.next() {
+        let dashes = arg == "--";
+        let option = !dashes && arg.len() > 1 && arg.as_bytes().starts_with(b"-");
+        match stage {
+            Stage::Ours if dashes => stage = Stage::Theirs,
+            Stage::Theirs if dashes => {
+                line.ssh_args.push(arg);
+                stage = Stage::DestinationNext;
+            }
+            Stage::Ours | Stage::Theirs | Stage::AfterOurs | Stage::AfterTheirs if option => {
+                let ours = matches!(stage, Stage::Ours | Stage::AfterOurs);
+                if let Some(request) = option_arg(arg, &mut args, ours, &mut line)? {
+                    return Ok(request);
+                }
+            }
+            Stage::Ours | Stage::Theirs => {
+                line.ssh_args.push(arg);
+                line.destination = true;
+                stage = if stage == Stage::Ours { Stage::AfterOurs } else { Stage::AfterTheirs };
+            }
+            // Either the destination that ssh's `--` announced, or what begins the command.
+            Stage::DestinationNext | Stage::AfterOurs | Stage::AfterTheirs => {
+                line.ssh_args.push(arg);
+                line.destination = true;
+                break;
+            }
+        }
+    }
+    line.ssh_args.extend(args);
+    if line.destination { Ok(Request::Run(line)) } else { Err(Error::NoDestination) }
+}
+
+/// Reads one arg of option letters, such as `-fNL`, and the value that its last letter may take from `args`.
+///
+/// Returns a request that ends the reading at once, if the arg is one.
+fn option_arg(
+    arg: OsString,
+    args: &mut impl Iterator<Item = OsString>,
+    ours: bool,
+    line: &mut CommandLine,
+) -> Result<Option<Request>, Error> {
+    if ours && arg == "--help" {
+        return Ok(Some(Request::Help));
+    }
+    if ours && arg == "--version" {
+        return Ok(Some(Request::Version));
+    }
+    if arg.as_bytes().starts_with(b"--") {
+        // ssh has no long options: their letters are not options, and ssh says so itself.
+        line.ssh_args.push(arg);
+        return Ok(None);
+    }
+    let mut kept = vec![b'-'];
+    let mut value_arg = None;
+    let mut port = None;
+
+    let mut rest = arg.as_bytes().get(1..).unwrap_or_default();
+    while let Some((&letter, tail)) = rest.split_first() {
+        rest = tail;
+        match letter {
+            b'V' if ours => return Ok(Some(Request::Version)),
+            b'f' if ours => line.background = true,
+            b'M' if ours => {
+                port = Some(value(tail, args).ok_or(Error::NoPort)?.0);
+                break;
+            }
+            _ if VALUE_LETTERS.contains(&letter) => {
+                kept.push(letter);
+                kept.extend_from_slice(tail);
+                // A missing value is ssh's to complain about.
+                if let Some((value, from_next)) = value(tail, args) {
+                    value_arg = from_next.then(|| value.clone());
+                    line.options.push((letter, value));
+                }
+                break;
+            }
+            _ => {
+                kept.push(letter);
+                line.options.push((letter, OsString::new()));
+            }
+        }
+    }
+    if kept.len() > 1 {
+        line.ssh_args.push(OsString::from_vec(kept));
+        line.ssh_args.extend(value_arg);
+    }
+    if let Some(port) = port {
+        if line.port.is_none() {
+            line.port_index = line.ssh_args.len();
+        }
+        line.port = Some(port);
+    }
+    Ok(None)
+}
+
+/// An option's value: the rest of its arg or else the next arg, and whether it was the next arg.
+fn value(tail: &[u8], args: &mut impl Iterator<Item = OsString>) -> Option<(OsString, bool)> {
+    if tail.is_empty() { args.next().map(|arg| (arg, true)) } else { Some((OsString::from_vec(tail.to_vec()), false)) }
+}
+
+#[cfg(test)]
+mod tests;

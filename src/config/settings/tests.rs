@@ -1,0 +1,178 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::config::cli::{Request, parse};
+
+fn with(line: &str, variables: &[(&str, &str)]) -> Result<Settings, Invalid> {
+    let Ok(Request::Run(read)) = parse(line.split(' ').map(OsString::from)) else { panic!("{line}") };
+    let variables: HashMap<_, _> = variables.iter().copied().collect();
+    resolve(read, |name| variables.get(name).map(OsString::from))
+}
+
+fn of(line: &str, variables: &[(&str, &str)]) -> Settings {
+    with(line, variables).unwrap_or_else(|invalid| panic!("{line}: {invalid}"))
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn defaults() {
+    let settings = of("host", &[]);
+    assert_eq!(settings.rules.monitoring, Monitoring::Automatic);
+    assert_eq!(
+        (settings.rules.poll, settings.rules.first_poll, settings.net_timeout),
+        (secs(600), secs(600), secs(15))
+    );
+    assert_eq!((settings.rules.gate_time, settings.rules.max_starts, settings.rules.lifetime), (secs(30), None, None));
+    assert_eq!((settings.log_level, settings.log_on_stderr), (6, false));
+    assert_eq!(settings.log_target, LogTarget::Syslog);
+    assert!(
+        settings.rules.watch_network && !settings.background && !settings.rules.service && !settings.rules.no_command
+    );
+    assert_eq!(settings.notes, []);
+}
+
+#[test]
+fn ports() {
+    let looped = |port| Monitoring::Loop { port };
+    for (line, variable, expected, place) in [
+        ("-N host", "", Monitoring::Automatic, 0),
+        ("-N -M 0 host", "", Monitoring::Off, 1),
+        ("-N -M 1 host", "", looped(1), 1),
+        ("-N -M 65534 host", "", looped(65534), 1),
+        ("-N -M 20000:7 host", "", Monitoring::Echo { port: 20000, echo: 7 }, 1),
+        ("-N -M 20000:65535 host", "", Monitoring::Echo { port: 20000, echo: 65535 }, 1),
+        ("-N -M 5 host", "20000", looped(20000), 0),
+        ("-N -M 5 host", " 0", Monitoring::Off, 0),
+        ("-N host", "20000:7", Monitoring::Echo { port: 20000, echo: 7 }, 0),
+        ("-W h:1 host", "", Monitoring::Off, 0),
+        ("-O exit host", "", Monitoring::Off, 0),
+        ("-Q cipher host", "", Monitoring::Off, 0),
+        ("-G host", "", Monitoring::Off, 0),
+        ("-G -M 5 host", "", looped(5), 1),
+    ] {
+        let settings = of(line, &[("AUTOSSH_PORT", variable)]);
+        assert_eq!((settings.rules.monitoring, settings.forwards_index), (expected, place), "{line} {variable}");
+    }
+}
+
+#[test]
+fn ports_that_are_refused() {
+    for port in ["", "x", "-1", "65535", "65536", "1x", "1 2", "0x10", "1:", ":1", "0:7", "1:0", "1:65536", "1:2:3"] {
+        assert!(with("host", &[("AUTOSSH_PORT", port)]).is_err() || port.is_empty(), "{port:?}");
+        let line = CommandLine { port: Some(port.into()), ..CommandLine::default() };
+        assert_eq!(resolve(line, |_| None).unwrap_err().name, "-M", "{port:?}");
+    }
+}
+
+#[test]
+fn a_port_given_twice_is_noted_if_it_differs() {
+    assert_eq!(of("-M 5 host", &[("AUTOSSH_PORT", "5")]).notes, []);
+    let notes = of("-M 5 host", &[("AUTOSSH_PORT", "6")]).notes;
+    assert_eq!(notes, [(Level::Warning, "AUTOSSH_PORT \"6\" overrides -M \"5\"".to_owned())]);
+}
+
+#[test]
+fn families() {
+    for (line, expected) in [
+        ("host", Family::V4),
+        ("-6 host", Family::V6),
+        ("-6 -4 host", Family::V4),
+        ("-4 -6 host", Family::V6),
+        ("-o AddressFamily=inet6 host", Family::V6),
+        ("-oAddressFamily=inet6 host", Family::V6),
+        ("-o addressfamily=INET6 host", Family::V6),
+        ("-o AddressFamily=any host", Family::V4),
+        ("-o AddressFamily=inet -o AddressFamily=inet6 host", Family::V4),
+        ("-4 -o AddressFamily=inet6 host", Family::V4),
+        ("-o AddressFamily=inet6 -4 host", Family::V4),
+        ("-o Other=inet6 host", Family::V4),
+        ("host -6", Family::V6),
+        ("host cmd -6", Family::V4),
+    ] {
+        assert_eq!(of(line, &[]).family, expected, "{line}");
+    }
+    for option in ["AddressFamily inet6", "AddressFamily = inet6", " AddressFamily=\"inet6\" ", "AddressFamily\tinet6"]
+    {
+        assert_eq!(address_family(option.as_ref()), Some(Family::V6), "{option:?}");
+    }
+}
+
+#[test]
+fn times() {
+    let poll = |variables: &[(&str, &str)]| {
+        let settings = of("-M 0 host", variables);
+        (settings.rules.poll.as_secs(), settings.rules.first_poll.as_secs(), settings.net_timeout.as_millis())
+    };
+    assert_eq!(poll(&[("AUTOSSH_POLL", "60")]), (60, 60, 15_000));
+    assert_eq!(poll(&[("AUTOSSH_POLL", "60"), ("AUTOSSH_FIRST_POLL", "5")]), (60, 5, 15_000));
+    assert_eq!(poll(&[("AUTOSSH_FIRST_POLL", "5")]), (600, 5, 15_000));
+    assert_eq!(poll(&[("AUTOSSH_POLL", "29")]), (29, 29, 14_500));
+    assert_eq!(poll(&[("AUTOSSH_POLL", "1")]), (1, 1, 500));
+    assert_eq!(poll(&[("AUTOSSH_MAXLIFETIME", "100")]), (100, 100, 15_000));
+    assert_eq!(poll(&[("AUTOSSH_MAXLIFETIME", "100"), ("AUTOSSH_FIRST_POLL", "50")]), (100, 50, 15_000));
+    assert_eq!(poll(&[("AUTOSSH_MAXLIFETIME", "4")]), (4, 4, 2_000));
+    assert_eq!(poll(&[("AUTOSSH_MAXLIFETIME", "1000")]), (600, 600, 15_000));
+    assert_eq!(poll(&[("AUTOSSH_MAXLIFETIME", "0")]), (600, 600, 15_000));
+    assert_eq!(poll(&[("AUTOSSH_POLL", "2147483647")]), (2_147_483_647, 2_147_483_647, 15_000));
+    let note = of("-M 0 host", &[("AUTOSSH_POLL", "5")]).notes[1].clone();
+    assert_eq!(note, (Level::Info, "short poll time: adjusting net timeouts to 2500".to_owned()));
+}
+
+#[test]
+fn limits() {
+    assert_eq!(of("host", &[("AUTOSSH_MAXSTART", "3")]).rules.max_starts, Some(3));
+    assert_eq!(of("host", &[("AUTOSSH_MAXSTART", "0")]).rules.max_starts, Some(0));
+    assert_eq!(of("host", &[("AUTOSSH_MAXSTART", "-1")]).rules.max_starts, None);
+    assert_eq!(of("host", &[("AUTOSSH_MAXSTART", "-7")]).rules.max_starts, None);
+    assert_eq!(of("host", &[("AUTOSSH_MAXLIFETIME", "7")]).rules.lifetime, Some(secs(7)));
+    assert_eq!(of("host", &[("AUTOSSH_MAXLIFETIME", "-1")]).rules.lifetime, None);
+    assert_eq!(of("host", &[("AUTOSSH_GATETIME", "0")]).rules.gate_time, secs(0));
+    assert_eq!(of("-f host", &[("AUTOSSH_GATETIME", "30")]).rules.gate_time, secs(0));
+}
+
+#[test]
+fn logs() {
+    let target = |variables| of("host", variables).log_target;
+    assert_eq!(target(&[("AUTOSSH_LOGFILE", "a/b")]), LogTarget::File("a/b".into()));
+    assert_eq!(target(&[("AUTOSSH_LOGFILE", "")]), LogTarget::Syslog);
+    assert_eq!(target(&[("AUTOSSH_NTSERVICE", "yes")]), LogTarget::File("/dev/stdout".into()));
+    assert_eq!(target(&[("AUTOSSH_NTSERVICE", "yes"), ("AUTOSSH_LOGFILE", "x")]), LogTarget::File("x".into()));
+    let level = |variables| {
+        let settings = of("host", variables);
+        (settings.log_level, settings.log_on_stderr)
+    };
+    assert_eq!(level(&[("AUTOSSH_LOGLEVEL", "3")]), (3, false));
+    assert_eq!(level(&[("AUTOSSH_LOGLEVEL", "3"), ("AUTOSSH_DEBUG", "")]), (7, true));
+}
+
+#[test]
+fn the_service_adds_its_option_once_and_in_front() {
+    let service = |line| {
+        let settings = of(line, &[("AUTOSSH_NTSERVICE", "yes")]);
+        (settings.ssh_args, settings.forwards_index)
+    };
+    let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+    assert_eq!(service("-v -M 5 host"), (words("-N -v host"), 2));
+    assert_eq!(service("-v host"), (words("-N -v host"), 0));
+    assert_eq!(service("-vN host"), (words("-vN host"), 0));
+    assert!(of("host", &[("AUTOSSH_NTSERVICE", "yes")]).rules.no_command);
+    assert!(!of("host", &[("AUTOSSH_NTSERVICE", "no")]).rules.service);
+}
+
+#[test]
+fn messages() {
+    let longest = "x".repeat(64);
+    assert_eq!(of("host", &[("AUTOSSH_MESSAGE", &longest)]).message, OsString::from(&longest));
+    assert!(with("host", &[("AUTOSSH_MESSAGE", &"x".repeat(65))]).is_err());
+}
+
+#[test]
+fn an_invalid_value_is_shown_with_what_would_be_right() {
+    let text = with("host", &[("AUTOSSH_POLL", "1.5")]).unwrap_err().to_string();
+    assert_eq!(text, "invalid AUTOSSH_POLL \"1.5\": give a whole number, 1 to 2147483647");
+    let text = with("host", &[("AUTOSSH_LOGLEVEL", "8")]).unwrap_err().to_string();
+    assert_eq!(text, "invalid AUTOSSH_LOGLEVEL \"8\": give a syslog level, 0 to 7");
+}

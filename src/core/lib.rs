@@ -1,0 +1,21 @@
+//! autossh's decisions: what each event leads to, as a function of the rules, the state and the time.
+//!
+//! The core knows no clock, socket, file or process. That is by construction: it is a crate without the standard library
+//! (`no_std`), without unsafe code, and it compiles on its own, without any other crate (`tests/run.sh` does that).
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod backoff;
+pub mod event;
+pub mod exit_policy;
+pub mod health;
+pub mod level;
+pub mod machine;
+pub mod messages;
+pub mod rules;
+pub mod state;
+pub mod test_schedule;
+pub mod time;

@@ -1,0 +1,111 @@
+//! What is said when things do not work: the likely cause and the way out.
+
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::exit_policy::{ChildExit, Decision};
+use crate::level::Level;
+use crate::rules::Monitoring;
+
+/// The server seems to refuse forwarding: no test has ever passed.
+pub fn never_passed(monitoring: Monitoring) -> String {
+    let taken = match monitoring {
+        Monitoring::Loop { port } => format!(", or port {port} is taken there"),
+        Monitoring::Echo { echo, .. } => format!(", or nothing echoes on its port {echo}"),
+        Monitoring::Automatic | Monitoring::Off => String::new(),
+    };
+    let meanwhile = match monitoring {
+        Monitoring::Automatic => "this session goes on unmonitored",
+        _ => "ssh is restarted at each test",
+    };
+    format!(
+        "no connection test has passed so far: forwarding seems to be refused on the server (AllowTcpForwarding, \
+         permitopen or permitlisten{taken}) or switched off here (ClearAllForwardings); {meanwhile}; -M 0 with \
+         ServerAliveInterval works there"
+    )
+}
+
+/// A new session's first test was not answered, though tests have passed before.
+pub fn port_held(monitoring: Monitoring) -> String {
+    match monitoring {
+        Monitoring::Loop { port } => held(port),
+        Monitoring::Echo { echo, .. } => {
+            format!("the echo service on the server's port {echo} does not answer, or the connection is down")
+        }
+        Monitoring::Automatic | Monitoring::Off => {
+            "the new session's forwards do not work yet; the next picks others".into()
+        }
+    }
+}
+
+/// ssh has said that the remote forward failed.
+pub fn forward_refused(monitoring: Monitoring) -> String {
+    match monitoring {
+        Monitoring::Loop { port } => held(port),
+        _ => {
+            "the server refused the monitor's port: it is taken there, or AllowTcpForwarding or permitlisten forbid it"
+                .into()
+        }
+    }
+}
+
+fn held(port: u16) -> String {
+    format!(
+        "port {port} on the server is still held, most likely by our own last session, which the server does not know \
+         to be dead; ClientAliveInterval in its sshd_config ends such sessions, and automatic ports (no -M) do without"
+    )
+}
+
+/// Several sessions in a row failed their first test.
+pub const SHARED: &str = "session after session fails its first connection test: if ssh shares a connection \
+    (ControlMaster, ControlPath), starting it again cannot help, since the shared one stays; use -S none for this tunnel";
+
+/// An automatic forward, refused, has cost the user session after session.
+pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
+    going on without a monitor; ServerAliveInterval notices a dead connection then";
+
+/// The first ssh has ended within the gate time; perhaps for the sake of a monitor that nobody asked for.
+pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool) -> String {
+    let status = match ended {
+        ChildExit::Status(status) => format!("with status {status}"),
+        ChildExit::Signal(signal) => format!("on signal {signal}"),
+    };
+    let seconds = gate_time.as_secs();
+    let monitor = if perhaps_the_monitor && ended == ChildExit::Status(255) {
+        "; if the server forbids forwarding and ExitOnForwardFailure is set, -M 0 leaves the monitor out"
+    } else {
+        ""
+    };
+    format!(
+        "giving up: the first ssh ended {status} before the gate time of {seconds} s was over; AUTOSSH_GATETIME=0 keeps \
+         autossh trying{monitor}"
+    )
+}
+
+/// AUTOSSH_MAXSTART is 0.
+pub const NO_STARTS: &str = "AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit";
+
+/// `ssh -N` has ended with status 0.
+pub const NORMAL_END: &str = "ssh -N does not end by itself: somebody has sent it SIGTERM, or it has gone on in the \
+    background or left its forwards to a shared connection, where autossh cannot watch it (ControlPersist, ControlMaster \
+    or ForkAfterAuthentication in ssh_config; use -S none, or -o ForkAfterAuthentication=no)";
+
+/// The line for the log that goes with a decision.
+pub fn child_exit(ended: ChildExit, decision: Decision) -> (Level, String) {
+    match (ended, decision) {
+        (ChildExit::Signal(signal), _) => (Level::Info, format!("ssh exited on signal {signal}, restarting ssh")),
+        (ChildExit::Status(status), Decision::Restart) => {
+            (Level::Info, format!("ssh exited with error status {status}; restarting ssh"))
+        }
+        (ChildExit::Status(status), Decision::Exit(_)) => {
+            (Level::Info, format!("ssh exited with status {status}; autossh exiting"))
+        }
+        (ChildExit::Status(status), Decision::GiveUp) => {
+            (Level::Error, format!("ssh exited prematurely with status {status}; autossh exiting"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

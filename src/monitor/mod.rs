@@ -1,0 +1,266 @@
+//! The monitor: the forwards that ssh is given for it, the listener for the answers, and the test under way.
+
+pub mod probe;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+
+use crate::config::settings::{Family, Settings};
+use crate::monitor::probe::Probe;
+use crate::sys::random::random;
+use autossh_core::event::Outcome;
+use autossh_core::rules::Monitoring;
+use autossh_core::test_schedule::TestTrigger;
+use autossh_core::time::Time;
+
+/// Automatic ports are picked from here: below every usual ephemeral range, so that no outgoing connection has them.
+const PICK_FROM: u16 = 10_000;
+/// Automatic ports are picked up to here.
+const PICK_TO: u16 = 32_767;
+/// So many picks may be taken before picking counts as failed.
+const PICKS: u32 = 1_000;
+/// So many callers are taken before the loop goes round again.
+const MAX_ACCEPTS: u32 = 128;
+/// The listener rests so long when no descriptor is left for a caller.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// An early test takes no longer than this.
+const MAX_EARLY: Duration = Duration::from_secs(10);
+
+/// The monitor of one autossh.
+#[derive(Debug)]
+pub struct Monitor {
+    monitoring: Monitoring,
+    loopback: IpAddr,
+    /// Where the answers of the loop arrive.
+    listener: Option<TcpListener>,
+    /// The listener is left alone until then.
+    paused_until: Time,
+    /// The automatic ports of the ssh that runs.
+    picks: Option<Picks>,
+    probe: Option<Probe>,
+    node: OsString,
+    message: OsString,
+    net_timeout: Duration,
+}
+
+/// Ports picked for one ssh.
+#[derive(Debug)]
+struct Picks {
+    local: Pick,
+    remote: Pick,
+}
+
+/// A port that no other autossh on this machine picks for as long as this lives.
+#[derive(Debug)]
+struct Pick {
+    port: u16,
+    /// Bound but never listening, and open for sharing, so that ssh can still bind and listen on the port.
+    reserved: Option<OwnedFd>,
+}
+
+impl Monitor {
+    /// Binds the listener that the settings ask for.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on, and why not.
+    pub fn new(settings: &Settings) -> Result<Monitor, (SocketAddr, io::Error)> {
+        let loopback = match settings.family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        let port = match settings.rules.monitoring {
+            Monitoring::Off | Monitoring::Echo { .. } => None,
+            Monitoring::Automatic => Some(0),
+            Monitoring::Loop { port } => Some(port.saturating_add(1)),
+        };
+        let listen = |port| {
+            let address = SocketAddr::new(loopback, port);
+            let listener = TcpListener::bind(address).map_err(|error| (address, error))?;
+            listener.set_nonblocking(true).map_err(|error| (address, error))?;
+            Ok(listener)
+        };
+        Ok(Monitor {
+            monitoring: settings.rules.monitoring,
+            loopback,
+            listener: port.map(listen).transpose()?,
+            paused_until: Time::ZERO,
+            picks: None,
+            probe: None,
+            node: nix::unistd::gethostname().unwrap_or_default(),
+            message: settings.message.clone(),
+            net_timeout: settings.net_timeout,
+        })
+    }
+
+    /// The words that make a new ssh forward for the monitor; automatic ports are picked anew.
+    ///
+    /// # Errors
+    /// No port could be picked.
+    pub fn forwards(&mut self) -> io::Result<Vec<OsString>> {
+        let (local, remote) = match self.monitoring {
+            Monitoring::Off => return Ok(Vec::new()),
+            // The server, not we, connects to the echo service: it is at 127.0.0.1 whatever family ssh came by.
+            Monitoring::Echo { port, echo } => {
+                return Ok(vec!["-L".into(), format!("{port}:127.0.0.1:{echo}").into()]);
+            }
+            Monitoring::Loop { port } => (port, port),
+            Monitoring::Automatic => {
+                self.picks = None;
+                let local = self.pick()?;
+                let remote = self.pick()?;
+                let ports = (local.port, remote.port);
+                self.picks = Some(Picks { local, remote });
+                ports
+            }
+        };
+        let back = self.listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let back = back.map(|address| address.to_string()).unwrap_or_default();
+        Ok(vec![
+            "-L".into(),
+            format!("{local}:127.0.0.1:{remote}").into(),
+            "-R".into(),
+            format!("{remote}:{back}").into(),
+        ])
+    }
+
+    /// The port on the server that ssh listens on for the monitor.
+    pub fn remote_port(&self) -> Option<u16> {
+        match self.monitoring {
+            Monitoring::Loop { port } => Some(port),
+            Monitoring::Automatic => self.picks.as_ref().map(|picks| picks.remote.port),
+            Monitoring::Off | Monitoring::Echo { .. } => None,
+        }
+    }
+
+    fn local_port(&self) -> Option<u16> {
+        match self.monitoring {
+            Monitoring::Loop { port } | Monitoring::Echo { port, .. } => Some(port),
+            Monitoring::Automatic => self.picks.as_ref().map(|picks| picks.local.port),
+            Monitoring::Off => None,
+        }
+    }
+
+    /// Begins a connection test.
+    ///
+    /// # Errors
+    /// The outcome, when it is known at once.
+    pub fn begin(&mut self, trigger: TestTrigger, now: Time) -> Result<(), Outcome> {
+        self.probe = None;
+        let Some(port) = self.local_port() else {
+            return Ok(());
+        };
+        let time = self.net_timeout.saturating_mul(2);
+        let time = if trigger == TestTrigger::Early { time.min(MAX_EARLY) } else { time };
+        let target = SocketAddr::new(self.loopback, port);
+        let deadline = now.saturating_add(time);
+        self.probe = Some(Probe::begin(target, self.listener.is_some(), self.message(), now, deadline)?);
+        Ok(())
+    }
+
+    /// The test message: `NODENAME autossh PID RANDOM MESSAGE\r\n`.
+    fn message(&self) -> Vec<u8> {
+        let ours = format!(" autossh {} {} ", std::process::id(), random());
+        [self.node.as_bytes(), ours.as_bytes(), self.message.as_bytes(), b"\r\n"].concat()
+    }
+
+    /// Forgets the test under way.
+    pub fn drop_test(&mut self) {
+        self.probe = None;
+    }
+
+    /// When [`Monitor::advance`] must be called next, if nothing comes.
+    pub fn deadline(&self, now: Time) -> Option<Time> {
+        let rest = Some(self.paused_until).filter(|until| *until > now);
+        self.probe.as_ref().map(|probe| probe.deadline).into_iter().chain(rest).min()
+    }
+
+    /// What to wait for, on which descriptors.
+    pub fn interest(&self, now: Time) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let listener = self.listener.iter().filter(move |_| self.paused_until <= now);
+        listener
+            .map(|listener| (listener.as_fd(), PollFlags::POLLIN))
+            .chain(self.probe.iter().flat_map(Probe::interest))
+    }
+
+    /// Takes callers and goes on with the test; its outcome and how long it took, once there is one.
+    pub fn advance(&mut self, now: Time) -> Option<(Outcome, Duration)> {
+        self.take_callers(now);
+        let probe = self.probe.as_mut()?;
+        let outcome = probe.advance(now)?;
+        let took = now.saturating_sub(probe.began);
+        self.probe = None;
+        if outcome == Outcome::Passed {
+            // ssh and the server listen on the ports themselves now.
+            if let Some(picks) = &mut self.picks {
+                picks.local.reserved = None;
+                picks.remote.reserved = None;
+            }
+        }
+        Some((outcome, took))
+    }
+
+    /// Takes every connection, between tests too, so that strangers never fill the backlog.
+    fn take_callers(&mut self, now: Time) {
+        let Some(listener) = self.listener.as_ref().filter(|_| self.paused_until <= now) else {
+            return;
+        };
+        // So many at a time, lest somebody who connects without end keep us from everything else.
+        for _ in 0..MAX_ACCEPTS {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    if let Some(probe) = &mut self.probe {
+                        if stream.set_nonblocking(true).is_ok() {
+                            probe.caller(stream);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if is_passing(&error) => {}
+                Err(_) => {
+                    self.paused_until = now.saturating_add(ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Picks a free port and keeps it for ssh.
+    fn pick(&self) -> io::Result<Pick> {
+        let span = u64::from(PICK_TO.saturating_sub(PICK_FROM)).saturating_add(1);
+        for _ in 0..PICKS {
+            let offset = u16::try_from(random().checked_rem(span).unwrap_or_default()).unwrap_or_default();
+            let port = PICK_FROM.saturating_add(offset);
+            match reserve(SocketAddr::new(self.loopback, port)) {
+                Ok(reserved) => {
+                    return Ok(Pick { port, reserved: Some(reserved) });
+                }
+                Err(Errno::EADDRINUSE) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(Errno::EADDRINUSE.into())
+    }
+}
+
+/// Binds a free address so that another autossh finds it taken, and ssh, which asks for sharing, does not.
+fn reserve(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    // Only after binding: asking for sharing before would let two of us share.
+    socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    Ok(socket)
+}
+
+/// Whether an error of accept(2) concerns one caller, and not the listener.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
+}

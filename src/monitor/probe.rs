@@ -1,0 +1,229 @@
+//! One connection test: a state machine over sockets that never block (autossh(1), MONITORING).
+//!
+//! The message goes to the monitor port. In the loop it must come back on a connection to our listener, which anybody on
+//! this machine can connect to: only the right bytes count, and whoever brings others costs nothing.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
+
+use crate::text::error_text;
+use autossh_core::event::{Failure, Outcome};
+use autossh_core::time::Time;
+
+/// The most connections that are held while one of them may bring the answer.
+const MAX_PEERS: usize = 64;
+
+/// A test under way.
+#[derive(Debug)]
+pub struct Probe {
+    target: SocketAddr,
+    stream: TcpStream,
+    message: Vec<u8>,
+    /// So many bytes of the message are sent; none while the connection is being made.
+    sent: usize,
+    answer: Answer,
+    /// When it began.
+    pub began: Time,
+    /// When its time is up.
+    pub deadline: Time,
+}
+
+/// Where the answer is expected.
+#[derive(Debug)]
+enum Answer {
+    /// On the same connection; so many bytes of it have come.
+    Echo(usize),
+    /// On one of the connections that our listener has taken.
+    Loop(Vec<Peer>),
+}
+
+/// A connection that may bring the answer.
+#[derive(Debug)]
+struct Peer {
+    stream: TcpStream,
+    /// So many bytes of the answer have come.
+    right: usize,
+}
+
+/// What one read brought of the answer.
+enum Progress {
+    /// So many right bytes so far, fewer than all.
+    Partial(usize),
+    /// All of the answer.
+    Complete,
+    /// Something else, or the connection's end.
+    Wrong(&'static str),
+}
+
+impl Probe {
+    /// Begins to connect to `target`; the answer comes by way of a listener if it is a `looped` test.
+    ///
+    /// # Errors
+    /// The outcome, when it is known at once.
+    pub fn begin(
+        target: SocketAddr,
+        looped: bool,
+        message: Vec<u8>,
+        began: Time,
+        deadline: Time,
+    ) -> Result<Probe, Outcome> {
+        let family = if target.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket::socket(family, SockType::Stream, flags, None)
+            .map_err(|errno| Outcome::Impossible(format!("no socket: {}", error_text(&errno.into()))))?;
+        match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(target)) {
+            Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+            Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
+                return Err(Outcome::Impossible(format!("{target}: {}", error_text(&errno.into()))));
+            }
+            Err(errno) => return Err(refused(target, &io::Error::from(errno))),
+        }
+        let stream = TcpStream::from(socket);
+        // With nobody listening on a port of the ephemeral range, the kernel may pick just that as our own and connect us
+        // to ourselves, where we would hear our own echo: as good as refused.
+        if stream.local_addr().is_ok_and(|own| own == target) {
+            return Err(refused(target, &Errno::ECONNREFUSED.into()));
+        }
+        let answer = if looped { Answer::Loop(Vec::new()) } else { Answer::Echo(0) };
+        let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline };
+        // To a port of this machine the connection is there at once, as a rule.
+        probe.send()?;
+        Ok(probe)
+    }
+
+    /// What to wait for, on which descriptors.
+    pub fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let own = if self.sent < self.message.len() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let callers = match &self.answer {
+            Answer::Echo(_) => [].iter(),
+            Answer::Loop(callers) => callers.iter(),
+        };
+        std::iter::once((self.stream.as_fd(), own))
+            .chain(callers.map(|caller| (caller.stream.as_fd(), PollFlags::POLLIN)))
+    }
+
+    /// Takes a connection that our listener has accepted. It is believed when it brings the answer.
+    pub fn caller(&mut self, stream: TcpStream) {
+        if let Answer::Loop(callers) = &mut self.answer {
+            if callers.len() >= MAX_PEERS {
+                let silent = callers.iter().position(|caller| caller.right == 0);
+                callers.remove(silent.unwrap_or_default());
+            }
+            callers.push(Peer { stream, right: 0 });
+        }
+    }
+
+    /// Goes as far as it goes without waiting; the outcome, once there is one.
+    pub fn advance(&mut self, now: Time) -> Option<Outcome> {
+        if let Err(failed) = self.send().and_then(|()| self.still_open()) {
+            return Some(failed);
+        }
+        let outcome = match &mut self.answer {
+            Answer::Echo(_) if self.sent == 0 => None,
+            Answer::Echo(right) => match read_on(&mut self.stream, &self.message, *right) {
+                Progress::Complete => Some(Outcome::Passed),
+                Progress::Wrong(how) => Some(unanswered(format!("{}: {how}", self.target))),
+                Progress::Partial(so_far) => {
+                    *right = so_far;
+                    None
+                }
+            },
+            Answer::Loop(callers) => {
+                let mut passed = false;
+                callers.retain_mut(|caller| match read_on(&mut caller.stream, &self.message, caller.right) {
+                    Progress::Partial(right) => {
+                        caller.right = right;
+                        true
+                    }
+                    Progress::Complete => {
+                        passed = true;
+                        true
+                    }
+                    Progress::Wrong(_) => false,
+                });
+                passed.then_some(Outcome::Passed)
+            }
+        };
+        outcome.or_else(|| (now >= self.deadline).then(|| self.out_of_time()))
+    }
+
+    /// Sends what is still to be sent.
+    fn send(&mut self) -> Result<(), Outcome> {
+        while let Some(rest) = self.message.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(count) => self.sent = self.sent.saturating_add(count),
+                // The connection is still being made, or takes no more.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if self.sent == 0 => return Err(refused(self.target, &error)),
+                Err(error) => return Err(unanswered(format!("{}: {}", self.target, error_text(&error)))),
+            }
+        }
+        Ok(())
+    }
+
+    /// In the loop nothing of meaning comes back on the sending connection, but its end does mean something.
+    fn still_open(&mut self) -> Result<(), Outcome> {
+        if self.sent == 0 || matches!(self.answer, Answer::Echo(_)) {
+            return Ok(());
+        }
+        let mut scrap = [0; 512];
+        loop {
+            match self.stream.read(&mut scrap) {
+                Ok(0) => return Err(unanswered(format!("{}: connection closed", self.target))),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(unanswered(format!("{}: {}", self.target, error_text(&error)))),
+            }
+        }
+    }
+
+    fn out_of_time(&self) -> Outcome {
+        match &self.answer {
+            _ if self.sent == 0 => unanswered(format!("{}: timeout connecting", self.target)),
+            Answer::Loop(callers) if callers.is_empty() => {
+                unanswered("timeout polling to accept read connection".into())
+            }
+            Answer::Loop(_) => unanswered("timeout polling to read the answer".into()),
+            Answer::Echo(_) => unanswered(format!("{}: timeout polling to read the echo", self.target)),
+        }
+    }
+}
+
+/// Reads on in an answer that must be `message`, of which `right` bytes have come.
+fn read_on(stream: &mut TcpStream, message: &[u8], mut right: usize) -> Progress {
+    let mut buffer = [0; 512];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Progress::Wrong("connection closed"),
+            Ok(count) => {
+                let got = buffer.get(..count).unwrap_or_default();
+                let wanted = message.get(right..).unwrap_or_default();
+                if !wanted.starts_with(got) {
+                    return Progress::Wrong("not what was sent");
+                }
+                right = right.saturating_add(count);
+                if right == message.len() {
+                    return Progress::Complete;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Partial(right),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Progress::Wrong("connection lost"),
+        }
+    }
+}
+
+fn refused(target: SocketAddr, error: &io::Error) -> Outcome {
+    Outcome::Failed(Failure::Refused, format!("{target}: {}", error_text(error)))
+}
+
+fn unanswered(text: String) -> Outcome {
+    Outcome::Failed(Failure::Unanswered, text)
+}

@@ -1,0 +1,11 @@
+//! The border to the system: each module wraps one of its facilities and decides nothing.
+
+pub mod clock;
+pub mod daemon;
+pub mod entry;
+pub mod netlink;
+pub mod pidfile;
+pub mod random;
+pub mod sd_notify;
+pub mod signals;
+pub mod terminal;

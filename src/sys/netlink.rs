@@ -1,0 +1,100 @@
+//! rtnetlink(7): whether something about the network has changed that can make a way (autossh(1), THE NETWORK).
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
+
+/// Links, addresses and routes.
+const GROUPS: u32 = (libc::RTMGRP_LINK
+    | libc::RTMGRP_IPV4_IFADDR
+    | libc::RTMGRP_IPV6_IFADDR
+    | libc::RTMGRP_IPV4_ROUTE
+    | libc::RTMGRP_IPV6_ROUTE) as u32;
+/// The size of `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// Where the type stands in `struct nlmsghdr`.
+const KIND: usize = 4;
+/// Where the scope stands in `struct ifaddrmsg`.
+const ADDRESS_SCOPE: usize = 3;
+/// Where the flags stand in `struct ifinfomsg`.
+const LINK_FLAGS: usize = 8;
+/// Where the type stands in `struct rtmsg`.
+const ROUTE_TYPE: usize = 7;
+
+/// The kernel's news of the network.
+#[derive(Debug)]
+pub struct NetworkWatch(OwnedFd);
+
+impl NetworkWatch {
+    /// Begins to listen; nothing, where the kernel does not let us, as in some containers.
+    pub fn listen() -> Option<NetworkWatch> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).ok()?;
+        socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS)).ok()?;
+        Some(NetworkWatch(socket))
+    }
+
+    /// Reads all the news there is. Returns whether some of it can have made a way.
+    pub fn has_changed(&self) -> bool {
+        // A longer message is cut; what we look at stands at its beginning.
+        let mut buffer = [0; 1024];
+        let mut changed = false;
+        loop {
+            match socket::recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return changed,
+                Ok(count) => changed |= may_restore_connectivity(buffer.get(..count).unwrap_or_default()),
+                // There was more than the socket could hold.
+                Err(Errno::ENOBUFS) => changed = true,
+                Err(Errno::EINTR) => {}
+                Err(_) => return changed,
+            }
+        }
+    }
+}
+
+impl AsFd for NetworkWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether one of these messages tells of a link that is up, an address beyond this host, or a route.
+fn may_restore_connectivity(mut messages: &[u8]) -> bool {
+    while let Some(length) = number(messages, 0).and_then(|length| usize::try_from(length).ok()) {
+        if length < HEADER {
+            return false;
+        }
+        let message = messages.get(..length).unwrap_or(messages);
+        let body = message.get(HEADER..).unwrap_or_default();
+        let byte = |place: usize| body.get(place).copied();
+        let kind = message.get(KIND..).and_then(|bytes| bytes.first_chunk());
+        let made = match kind.map(|kind| u16::from_ne_bytes(*kind)) {
+            Some(libc::RTM_NEWLINK) => number(body, LINK_FLAGS).is_some_and(is_up),
+            Some(libc::RTM_NEWADDR) => byte(ADDRESS_SCOPE).is_some_and(|scope| scope != libc::RT_SCOPE_HOST),
+            Some(libc::RTM_NEWROUTE) => byte(ROUTE_TYPE) == Some(libc::RTN_UNICAST),
+            _ => false,
+        };
+        if made {
+            return true;
+        }
+        // Messages are aligned to four bytes.
+        messages = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether a link of these flags carries something to other hosts.
+fn is_up(flags: u32) -> bool {
+    const WANTED: u32 = (libc::IFF_UP | libc::IFF_RUNNING) as u32;
+    const LOOPBACK: u32 = libc::IFF_LOOPBACK as u32;
+    flags & WANTED == WANTED && flags & LOOPBACK == 0
+}
+
+/// The 32-bit number at `place`.
+fn number(bytes: &[u8], place: usize) -> Option<u32> {
+    bytes.get(place..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests;
