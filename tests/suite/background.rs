@@ -41,6 +41,15 @@ case!(one_process_remains, Same, {
     assert_eq!(children.trim(), start.pid.to_string());
 });
 
+case!(ps_shows_the_daemon_with_the_arguments_that_were_typed, Documented, {
+    // 1.4g overwrites its -f.
+    let mut running = autossh("hang").start();
+    running.wait();
+    let daemon = running.wait_start(1).parent;
+    let line = fs::read(format!("/proc/{daemon}/cmdline")).unwrap();
+    assert!(line.ends_with(b"\0-f\0-M\x000\0-N\0host\0"), "{}", String::from_utf8_lossy(&line));
+});
+
 case!(the_daemon_is_in_a_session_and_a_folder_of_its_own, Same, {
     let mut running = autossh("hang").start();
     running.wait();

@@ -291,8 +291,9 @@ table!(no_destination, Same, [&[][..], &["-M", "0"], &["-N", "-L", "host"], &["-
 });
 
 case!(the_variable_for_the_port_overrides_the_option, Documented, {
-    let running =
-        Autossh::new(["-M", "1", "host"], "exit 0").env("AUTOSSH_PORT", "0").env("AUTOSSH_GATETIME", "0").run();
+    let unstarted = Autossh::new(["-M", "1", "host"], "exit 0").env("AUTOSSH_PORT", "0").env("AUTOSSH_GATETIME", "0");
+    // A warning, not just info.
+    let running = unstarted.env("AUTOSSH_LOGLEVEL", "4").run();
     assert_eq!(running.starts()[0].args(), ["host"]);
     running.wait_log("AUTOSSH_PORT \"0\" overrides -M \"1\"");
 });

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::harness::{Autossh, port_pair, scripted_ssh, wait_for};
+use crate::harness::{Autossh, is_root, needs, port_pair, scripted_ssh, wait_for};
 use crate::{case, table};
 
 /// Runs autossh with this variable and a script that ends at once.
@@ -183,6 +183,40 @@ case!(a_path_without_a_slash_is_searched_for, Defect, {
     let running = unstarted.env("AUTOSSH_PATH", "my-ssh").env("PATH", path).run();
     let expected = folder.join("my-ssh");
     assert_eq!(running.starts()[0].words[0].as_bytes(), expected.as_os_str().as_bytes());
+});
+
+case!(the_path_is_looked_up_once, Defect, {
+    let unstarted = Autossh::new(["-M", "0", "host"], "hang");
+    let (first, second) = (unstarted.path("first"), unstarted.path("second"));
+    for directory in [&first, &second] {
+        fs::create_dir(directory).unwrap();
+    }
+    std::os::unix::fs::symlink(scripted_ssh(), second.join("my-ssh")).unwrap();
+    let path = format!("{}:{}:/usr/bin:/bin", first.display(), second.display());
+    let running = unstarted.env("AUTOSSH_PATH", "my-ssh").env("PATH", path).start();
+    running.wait_up();
+    // A search would find this one now.
+    std::os::unix::fs::symlink(scripted_ssh(), first.join("my-ssh")).unwrap();
+    running.signal(nix::sys::signal::Signal::SIGUSR1);
+    assert_eq!(running.wait_start(2).words[0], second.join("my-ssh").into_os_string());
+});
+
+case!(without_the_usual_ssh_the_one_on_path_is_taken, Beyond, {
+    if !needs("root", is_root()) {
+        return;
+    }
+    let hide = "mount -t tmpfs none /usr/bin && exec \"$@\"";
+    let before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh"];
+    let unstarted = Autossh::run_by(&before, ["-M", "0", "host"], "exit 0").env("AUTOSSH_PATH", "");
+    let ssh = unstarted.path("ssh");
+    std::os::unix::fs::symlink(scripted_ssh(), &ssh).unwrap();
+    let path = format!("{}:{}", ssh.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let running = unstarted.env("PATH", path).run();
+    assert_eq!(running.starts()[0].words[0], ssh.into_os_string(), "{}", running.story());
+});
+
+case!(a_message_of_64_bytes_is_taken, Same, {
+    assert_eq!(with("AUTOSSH_MESSAGE", "x".repeat(64)).starts().len(), 1);
 });
 
 case!(a_relative_path_is_made_absolute, Beyond, {

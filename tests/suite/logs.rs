@@ -90,6 +90,11 @@ table!(a_log_file_that_is_stdout, Same, ["/dev/stdout", "/dev/fd/1", "/proc/self
     assert!(running.text("stdout").contains(": starting ssh (count 1)\n"), "{}", running.text("stdout"));
 });
 
+table!(a_log_file_that_is_stderr, Same, ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"], |name| {
+    let running = autossh("exit 3").env("AUTOSSH_LOGFILE", name).run();
+    assert!(running.stderr().contains(": starting ssh (count 1)\n"), "{}", running.stderr());
+});
+
 case!(a_log_file_that_links_to_stdout, Same, {
     let unstarted = autossh("exit 3");
     let link = unstarted.path("link");
@@ -205,6 +210,15 @@ mod without_syslogd {
         assert_eq!(unstarted.run().stderr(), "");
     });
 
+    case!(info_lines_of_pid_1_too, Beyond, {
+        if alone("").is_none() || !needs("root", is_root()) {
+            return;
+        }
+        let before = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+        let running = Autossh::run_by(&before, ["-M", "0", "host", "cmd"], "exit 0").own_log().run();
+        assert!(running.stderr().contains("autossh[1]: starting ssh (count 1)\n"), "{}", running.stderr());
+    });
+
     case!(debug_lines_are_on_stderr, Same, {
         let Some(unstarted) = alone("exit 0") else { return };
         let running = unstarted.env("AUTOSSH_DEBUG", "1").run();
@@ -260,6 +274,18 @@ mod with_syslogd {
         let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
         assert!(shape[3..] == *" 99 99:99:99 " || shape[3..] == *"  9 99:99:99 ", "{stamp}");
         assert_eq!(rest, format!("autossh[{}]: starting ssh (count 1)", running.pid()));
+    });
+
+    case!(debug_lines_go_to_syslog_and_stderr, Same, {
+        let Some(unstarted) = contained(&["-M", "0", "-N", "host"], "exit 3") else { return };
+        let socket = listen(&unstarted.path("syslog"));
+        let running = unstarted.env("AUTOSSH_DEBUG", "1").start();
+        let mut lines = Vec::new();
+        wait_for("the lines for syslog", || {
+            read(&socket, &mut lines);
+            lines.iter().any(|line| line.contains("starting ssh (count 1)")).then_some(())
+        });
+        assert!(running.stderr().contains(": starting ssh (count 1)\n"), "{}", running.stderr());
     });
 
     case!(a_syslogd_that_restarts_is_found_again, Same, {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Autossh, Running, has_connection_to, is_gone, is_root, limit, needs, port_pair, wait_for};
+use crate::harness::{
+    Autossh, Running, has_connection_to, is_gone, is_root, limit, needs, port_pair, process_state, wait_for,
+};
 use crate::{case, table};
 
 /// autossh with a loop of forwards, its port, and a test every second.
@@ -186,6 +188,18 @@ case!(usr1_during_a_test_restarts_at_once, Defect, {
     running.wait_start(2);
     assert!(is_gone(ssh));
     assert_eq!(running.logged("port down"), 0);
+});
+
+case!(a_test_that_a_stop_interrupts_is_repeated, Beyond, {
+    let (unstarted, port) = looped("relay silent sound");
+    let running = unstarted.env("AUTOSSH_POLL", "600").env("AUTOSSH_FIRST_POLL", "1").start();
+    running.wait_start(1);
+    wait_for("the test's connection", || has_connection_to(port).then_some(()));
+    running.signal(Signal::SIGSTOP);
+    wait_for("autossh to stop", || (process_state(running.pid()) == Some('T')).then_some(()));
+    running.signal(Signal::SIGCONT);
+    running.wait_log("connection ok");
+    assert_eq!(running.starts().len(), 1, "{}", running.story());
 });
 
 /// Connects to a port, which fails when nobody takes connections there any more.

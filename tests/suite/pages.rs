@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::case;
-use crate::harness::{needs, program};
+use crate::harness::{Autossh, needs, port_pair, program};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -162,4 +162,26 @@ case!(the_example_of_the_main_job_works, Beyond, {
         assert!(text.lines().any(|line| line.contains(cut) && line.contains("traffic flows again after")), "{text}");
     }
     assert!(text.contains("a line through the tunnel: SSH-2.0-"), "{text}");
+});
+
+/// The commands that a page shows: a shell's line each.
+fn examples_of(page: &str, beginning: &str) -> Vec<String> {
+    let text = read(page).replace("\\(dq", "\"").replace(" \\e\n", " \\\n").replace(".Dl \\ ", "").replace("\\ ", "");
+    let text = text.replace("\\\n", "");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(beginning)).map(str::trim);
+    lines.filter(|line| line.split(' ').any(|word| word == "autossh")).map(str::to_owned).collect()
+}
+
+case!(the_examples_start_ssh_without_what_is_autosshs, Beyond, {
+    let examples = [examples_of("man/autossh.1", ".Dl "), examples_of("README.md", "    ")].concat();
+    let examples: Vec<&String> = examples.iter().filter(|line| !line.contains("systemctl")).collect();
+    assert!(examples.len() >= 8, "{examples:?}");
+    for line in examples {
+        // Another case may have the port that is shown.
+        let line = line.replace("20000", &port_pair().to_string());
+        let running = Autossh::run_as(["sh", "-c", &line], "hang").start();
+        let args = running.wait_start(1).args();
+        assert!(args.contains(&"user@host".to_owned()), "{line}: {args:?}");
+        assert!(!args.iter().any(|arg| arg == "-f" || arg == "-M"), "{line}: {args:?}");
+    }
 });

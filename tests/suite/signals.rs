@@ -144,6 +144,16 @@ case!(usr1_starts_ssh_again, Same, {
     assert_eq!(running.logged("signalled to kill and restart ssh"), 1);
 });
 
+case!(a_deaf_ssh_in_the_foreground_outlives_a_killed_autossh, Same, {
+    // KILL would leave the terminal as ssh has set it.
+    let mut running = autossh("deaf").start();
+    let ssh = running.wait_start(1).pid;
+    running.wait_file("deaf.1");
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    assert!(!is_gone(ssh));
+});
+
 table!(signals_that_end_a_wait, Defect, [Signal::SIGUSR1, Signal::SIGHUP, Signal::SIGALRM], |signal| {
     let (running, starts) = waiting();
     running.signal(signal);
