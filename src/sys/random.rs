@@ -1,5 +1,7 @@
 //! Random numbers, from the kernel.
 
+use std::time::Duration;
+
 /// 64 random bits that nobody can guess.
 ///
 /// Where the kernel gives none, which it always does once booted, the pid and the clock have to do.
@@ -11,6 +13,6 @@ pub fn random() -> u64 {
     if count == 8 {
         return u64::from_ne_bytes(bytes);
     }
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |time| time.tv_nsec());
-    time.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id())
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    u64::from(time.subsec_nanos()).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id())
 }
