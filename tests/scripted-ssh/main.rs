@@ -86,6 +86,8 @@ fn record(folder: &Path, number: usize) {
     writeln!(facts, "cwd {}", hex(cwd.as_os_str().as_bytes())).unwrap();
     writeln!(facts, "pid {}", std::process::id()).unwrap();
     writeln!(facts, "ppid {}", std::os::unix::process::parent_id()).unwrap();
+    // Pids mean something to the test only where they are the test's own.
+    writeln!(facts, "pids {}", fs::read_link("/proc/self/ns/pid").unwrap_or_default().display()).unwrap();
     writeln!(facts, "session {}", nix::unistd::getsid(None).unwrap()).unwrap();
     let death = nix::sys::prctl::get_pdeathsig().unwrap();
     writeln!(facts, "death {}", death.map_or(0, |signal| signal as i32)).unwrap();

@@ -13,7 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::case;
-use crate::harness::{Autossh, Running, install, is_gone, is_root, needs, port_pair, program, scripted_ssh, wait_for};
+use crate::harness::{
+    Autossh, Running, cpu_time, install, is_gone, is_root, needs, port_pair, program, scripted_ssh, wait_for,
+};
 
 /// Changes a limit of a running process, as prlimit(1) names it, with the rights of its user.
 fn limit(pid: i32, what: &str) {
@@ -25,12 +27,6 @@ fn limit(pid: i32, what: &str) {
 
 fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-/// The time that a process has spent on a processor.
-fn cpu_time(pid: i32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// autossh with a loop of forwards and a test every second.
@@ -118,7 +114,7 @@ case!(when_descriptors_run_out_tests_are_left_out_and_nothing_is_lost, Beyond, {
     let port: u16 = running.starts()[0].args()[1].split(':').next().unwrap().parse().unwrap();
     limit(running.pid(), "--nofile=3:");
     running.wait_log("connection test left out: ");
-    let spent = cpu_time(running.pid());
+    let spent = cpu_time(running.pid()).unwrap();
 
     // The log cannot be reopened, and stays.
     running.signal(Signal::SIGHUP);
@@ -126,7 +122,7 @@ case!(when_descriptors_run_out_tests_are_left_out_and_nothing_is_lost, Beyond, {
     // A stranger cannot be taken, and is no reason to go round and round.
     let stranger = TcpStream::connect(("127.0.0.1", port + 1)).unwrap();
     running.wait_log_times("connection test left out: ", running.logged("connection test left out: ") + 3);
-    let spent = cpu_time(running.pid()).checked_sub(spent).unwrap();
+    let spent = cpu_time(running.pid()).unwrap().checked_sub(spent).unwrap();
     assert!(spent < Duration::from_millis(500), "{spent:?} for three tests");
 
     limit(running.pid(), "--nofile=1024:");

@@ -30,6 +30,7 @@ mod network;
 mod packaging;
 mod pages;
 mod real;
+mod rest;
 mod signals;
 mod soak;
 mod systemd;

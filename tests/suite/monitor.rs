@@ -215,6 +215,7 @@ case!(strangers_on_the_port_cost_nothing, Defect, {
     let passed = running.logged("connection ok");
     let start = Instant::now();
     while running.logged("connection ok") < passed + 4 {
+        running.explain(20);
         for (number, stranger) in strangers.iter_mut().enumerate() {
             if number % 2 == 0 && stranger.write_all(b"vm autossh 1 2 \r\n").is_err() {
                 // It was dropped; so it comes again.
@@ -248,6 +249,7 @@ case!(the_backlog_does_not_fill_between_tests, Beyond, {
     running.wait_up();
     for _ in 0..1000 {
         TcpStream::connect(("127.0.0.1", port + 1)).unwrap();
+        running.explain(1);
     }
     running.signal(Signal::SIGALRM);
     running.wait_log("connection ok");

@@ -1,15 +1,19 @@
 //! What the cases are made of: running autossh with a scripted ssh, looking at what that saw, and waiting for things.
 
 mod process;
+mod rest;
 mod run;
+mod running;
 mod server;
 mod start;
 
 pub use process::{
-    child_of, has_connection_to, inherited_descriptors, inherited_ignored, install, install_script, is_gone, is_root,
-    listens, needs, process_state, wait_greeting,
+    Held, child_of, has_connection_to, inherited_descriptors, inherited_ignored, install, install_script, is_gone,
+    is_root, listens, needs, process_state, wait_greeting,
 };
-pub use run::{Autossh, Running, disposing, scripted_ssh};
+pub use rest::cpu_time;
+pub use run::{Autossh, disposing, scripted_ssh};
+pub use running::Running;
 pub use server::{Hosts, Server};
 pub use start::Start;
 

@@ -7,6 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
 use super::wait_for;
 
 /// The state letter of a process, as in ps(1).
@@ -87,6 +91,24 @@ pub fn inherited_ignored() -> u64 {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
     // The tests' own, which their children do not get.
     u64::from_str_radix(ignored, 16).unwrap() & !PIPE
+}
+
+/// A process that the kernel does not let die: no parent hears of its death before we let go of it.
+pub struct Held(Pid);
+
+impl Held {
+    /// Holds this process.
+    #[allow(unsafe_code, reason = "nix has ptrace(2) only with a feature that our program does not need")]
+    pub fn hold(pid: i32) -> Held {
+        // SAFETY: the call takes no pointers.
+        Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) }).unwrap();
+        Held(Pid::from_raw(pid))
+    }
+
+    /// Lets go of it; it must have been killed.
+    pub fn release(self) {
+        waitpid(self.0, Some(WaitPidFlag::__WALL)).unwrap();
+    }
 }
 
 /// Waits until an sshd greets whoever connects to this port here, as it does at the end of a tunnel that works.

@@ -2,15 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
-use nix::sys::signal::{SigHandler, Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigHandler, Signal};
 
-use super::{Start, program, wait_for};
+use super::{Running, program, rest};
 
 /// An autossh to be run, in a folder of its own.
 pub struct Autossh {
@@ -104,8 +102,9 @@ impl Autossh {
         if self.log {
             self.command.env("AUTOSSH_LOGFILE", self.path("log"));
         }
+        rest::keep_the_dead();
         let child = self.command.spawn().unwrap_or_else(|error| panic!("cannot run {:?}: {error}", self.command));
-        Running { folder: self.folder, child, ended: None }
+        Running::new(self.folder, child)
     }
 
     /// Runs it to its end.
@@ -119,147 +118,6 @@ impl Autossh {
 /// Where cargo has put the scripted ssh.
 pub fn scripted_ssh() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_autossh")).parent().unwrap().join("examples/scripted-ssh")
-}
-
-/// An autossh that has been started.
-pub struct Running {
-    folder: tempfile::TempDir,
-    child: Child,
-    ended: Option<ExitStatus>,
-}
-
-impl Running {
-    /// Its pid.
-    pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
-    }
-
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid()), signal).unwrap();
-    }
-
-    /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
-        if self.ended.is_none() {
-            let what = format!("autossh's end; {}", self.story());
-            self.ended = Some(wait_for(what, || self.child.try_wait().unwrap()));
-        }
-        self.ended.unwrap()
-    }
-
-    /// Its exit status, if it has ended already; a signal counts as 128 + n.
-    pub fn has_ended(&mut self) -> Option<i32> {
-        self.ended = self.ended.or_else(|| self.child.try_wait().unwrap());
-        self.ended.map(|_| self.status())
-    }
-
-    /// Waits for its end, and answers with its exit status; a signal counts as 128 + n.
-    pub fn status(&mut self) -> i32 {
-        let status = self.wait();
-        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
-    }
-
-    /// The path of a file in the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// The starts of ssh so far.
-    pub fn starts(&self) -> Vec<Start> {
-        (1..).map_while(|number| Start::read(&self.path(&format!("start.{number}")))).collect()
-    }
-
-    /// Waits for the `number`th start of ssh, from 1.
-    pub fn wait_start(&self, number: usize) -> Start {
-        wait_for(format!("start {number} of ssh; {}", self.story()), || {
-            Start::read(&self.path(&format!("start.{number}")))
-        })
-    }
-
-    /// Waits until ssh has started for the first time and autossh has logged its pid. 1.4g loses signals that come sooner.
-    pub fn wait_up(&self) -> Start {
-        let start = self.wait_start(1);
-        self.wait_log("ssh child pid");
-        start
-    }
-
-    /// A file in the folder, as text; empty if it is not there.
-    pub fn text(&self, name: &str) -> String {
-        let mut bytes = Vec::new();
-        if let Ok(mut file) = fs::File::open(self.path(name)) {
-            file.read_to_end(&mut bytes).unwrap();
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// The log so far.
-    pub fn log(&self) -> String {
-        self.text("log")
-    }
-
-    /// What it has said on stderr so far.
-    pub fn stderr(&self) -> String {
-        self.text("stderr")
-    }
-
-    /// How often `text` is in the log so far.
-    pub fn logged(&self, text: &str) -> usize {
-        self.log().lines().filter(|line| line.contains(text)).count()
-    }
-
-    /// Waits until `text` is in the log `times` times.
-    pub fn wait_log_times(&self, text: &str, times: usize) {
-        wait_for(format!("{times} times {text:?} in the log"), || (self.logged(text) >= times).then_some(()));
-    }
-
-    /// Waits until `text` is in the log.
-    pub fn wait_log(&self, text: &str) {
-        self.wait_log_times(text, 1);
-    }
-
-    /// Waits until a file is in the folder.
-    pub fn wait_file(&self, name: &str) {
-        wait_for(format!("the file {name}"), || self.path(name).exists().then_some(()));
-    }
-
-    /// All there is to know when something goes wrong.
-    pub fn story(&self) -> String {
-        format!("so far log:\n{}stderr:\n{}", self.log(), self.stderr())
-    }
-}
-
-impl Drop for Running {
-    /// Nothing that a case has started outlives it.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.story());
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        end_all_of(self.folder.path());
-    }
-}
-
-/// Kills every process that was started with this folder, daemons and what 1.4g leaves behind.
-fn end_all_of(folder: &Path) {
-    let ours = format!("SCRIPTED_SSH={}", folder.display());
-    let is_ours = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == ours.as_bytes())
-    };
-    // Until a round finds none: one that is about to be killed may just have started another.
-    loop {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let found: Vec<i32> = pids.filter(is_ours).collect();
-        if found.is_empty() {
-            return;
-        }
-        for pid in found {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
 }
 
 /// Lets a command begin with this disposition, `SigIgn` or `SigDfl`, of these signals.

@@ -15,6 +15,8 @@ pub struct Start {
     pub pid: i32,
     /// autossh's pid, one hopes.
     pub parent: i32,
+    /// The PID namespace in which these mean something.
+    pub pids: PathBuf,
     /// Its session.
     pub session: i32,
     /// The signal that it gets when its parent dies.
@@ -38,6 +40,7 @@ impl Start {
                 "cwd" => start.cwd = OsString::from_vec(unhex(value)).into(),
                 "pid" => start.pid = value.parse().unwrap(),
                 "ppid" => start.parent = value.parse().unwrap(),
+                "pids" => start.pids = value.into(),
                 "session" => start.session = value.parse().unwrap(),
                 "death" => start.death = value.parse().unwrap(),
                 "SigBlk" => start.blocked = u64::from_str_radix(value, 16).unwrap(),
@@ -50,6 +53,12 @@ impl Start {
             }
         }
         Some(start)
+    }
+
+    /// Its pid and its parent's, if they are such as we see them.
+    pub fn visible_pids(&self) -> Option<[i32; 2]> {
+        let ours = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        (self.pids == ours).then_some([self.pid, self.parent])
     }
 
     /// The words after the program's name, as text.

@@ -1,0 +1,182 @@
+//! An autossh that has been started.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::rest::{self, Explained};
+use super::{Start, is_ours, wait_for};
+
+/// An autossh that has been started.
+pub struct Running {
+    folder: tempfile::TempDir,
+    child: Child,
+    since: Instant,
+    ended: Option<ExitStatus>,
+    /// The processor time that it had used when it ended.
+    used: Option<Duration>,
+    /// How many events there were that its log does not show.
+    events: Cell<u32>,
+}
+
+impl Running {
+    /// One that has just been started in this directory.
+    pub fn new(folder: tempfile::TempDir, child: Child) -> Running {
+        Running { folder, child, since: Instant::now(), ended: None, used: None, events: Cell::new(0) }
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.explain(1);
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        if self.ended.is_none() {
+            let what = format!("autossh's end; {}", self.story());
+            self.ended = Some(wait_for(what, || self.try_wait()));
+        }
+        self.ended.unwrap()
+    }
+
+    /// Its exit status, if it has ended already; a signal counts as 128 + n.
+    pub fn has_ended(&mut self) -> Option<i32> {
+        self.ended = self.ended.or_else(|| self.try_wait());
+        self.ended.map(|_| self.status())
+    }
+
+    fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.used = rest::used_by_the_dead(self.pid()).or(self.used);
+        self.child.try_wait().unwrap()
+    }
+
+    /// Says that so many events have kept it busy that neither its log nor [`Running::signal`] shows.
+    pub fn explain(&self, events: u32) {
+        self.events.set(self.events.get() + events);
+    }
+
+    /// Waits for its end, and answers with its exit status; a signal counts as 128 + n.
+    pub fn status(&mut self) -> i32 {
+        let status = self.wait();
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+    }
+
+    /// The path of a file in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The starts of ssh so far.
+    pub fn starts(&self) -> Vec<Start> {
+        (1..).map_while(|number| Start::read(&self.path(&format!("start.{number}")))).collect()
+    }
+
+    /// Waits for the `number`th start of ssh, from 1.
+    pub fn wait_start(&self, number: usize) -> Start {
+        wait_for(format!("start {number} of ssh; {}", self.story()), || {
+            Start::read(&self.path(&format!("start.{number}")))
+        })
+    }
+
+    /// Waits until ssh has started for the first time and autossh has logged its pid. 1.4g loses signals that come sooner.
+    pub fn wait_up(&self) -> Start {
+        let start = self.wait_start(1);
+        self.wait_log("ssh child pid");
+        start
+    }
+
+    /// A file in the folder, as text; empty if it is not there.
+    pub fn text(&self, name: &str) -> String {
+        let mut bytes = Vec::new();
+        if let Ok(mut file) = fs::File::open(self.path(name)) {
+            file.read_to_end(&mut bytes).unwrap();
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.text("log")
+    }
+
+    /// What it has said on stderr so far.
+    pub fn stderr(&self) -> String {
+        self.text("stderr")
+    }
+
+    /// How often `text` is in the log so far.
+    pub fn logged(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until `text` is in the log `times` times.
+    pub fn wait_log_times(&self, text: &str, times: usize) {
+        wait_for(format!("{times} times {text:?} in the log"), || (self.logged(text) >= times).then_some(()));
+    }
+
+    /// Waits until `text` is in the log.
+    pub fn wait_log(&self, text: &str) {
+        self.wait_log_times(text, 1);
+    }
+
+    /// Waits until a file is in the folder.
+    pub fn wait_file(&self, name: &str) {
+        wait_for(format!("the file {name}"), || self.path(name).exists().then_some(()));
+    }
+
+    /// All there is to know when something goes wrong.
+    pub fn story(&self) -> String {
+        format!("so far log:\n{}stderr:\n{}", self.log(), self.stderr())
+    }
+}
+
+impl Drop for Running {
+    /// Nothing that a case has started outlives it, and no autossh may have been busy for nothing or hold too much.
+    fn drop(&mut self) {
+        let complaint = if std::thread::panicking() {
+            eprintln!("{}", self.story());
+            None
+        } else {
+            is_ours().then(|| self.complaint()).flatten()
+        };
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        rest::end_all_of(self.folder.path(), &self.starts());
+        if let Some(complaint) = complaint {
+            panic!("{complaint}; {}", self.story());
+        }
+    }
+}
+
+impl Running {
+    /// What keeps it busy now, or has kept it busy longer than its events explain.
+    pub fn unrest(&self) -> Option<String> {
+        let used = rest::cpu_time(self.pid()).unwrap();
+        self.explained().complaint(self.pid(), used).or_else(|| rest::restless(self.pid()))
+    }
+
+    fn explained(&self) -> Explained {
+        let lines: usize = ["log", "stderr", "stdout"].iter().map(|name| self.text(name).lines().count()).sum();
+        let events = u32::try_from(lines + self.starts().len()).unwrap() + self.events.get();
+        Explained { life: self.since.elapsed(), events }
+    }
+
+    fn complaint(&self) -> Option<String> {
+        let explained = self.explained();
+        let ended = self.ended.and(self.used).and_then(|used| explained.complaint(self.pid(), used));
+        ended.or_else(|| rest::complaint(self.folder.path(), &self.starts(), explained))
+    }
+}
