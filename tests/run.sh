@@ -12,7 +12,7 @@ export AUTOSSH_TESTS_NOT_RUN="$not_run"
 
 # Debian's tools that cases use, as command:package; none of them starts a service.
 tools="ssh:openssh-client mandoc:mandoc shellcheck:shellcheck ip:iproute2 iptables:iptables strace:strace
-    lintian:lintian systemd-analyze:systemd"
+    lintian:lintian systemd-analyze:systemd python3:python3"
 missing=
 for tool in $tools; do
     command -v "${tool%%:*}" >/dev/null || missing="$missing ${tool#*:}"

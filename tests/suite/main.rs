@@ -20,6 +20,7 @@ mod automatic;
 mod background;
 mod building;
 mod command_line;
+mod elsewhere;
 mod ending;
 mod environment;
 mod examples;
