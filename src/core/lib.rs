@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod backoff;
 pub mod event;
 pub mod exit_policy;
+pub mod forwards;
 pub mod health;
 pub mod level;
 pub mod machine;
