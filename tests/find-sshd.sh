@@ -7,6 +7,7 @@
 # user sshd and a folder /run/sshd which only an installation makes, the command gets both in a mount namespace.
 set -eu
 
+tests=$(cd "$(dirname "$0")" && pwd)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 
 give_up() {
@@ -14,33 +15,16 @@ give_up() {
     exit 1
 }
 
-unpack() {
-    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-        give_up "there is no sshd here, and no apt-get to get one with: install the OpenSSH server (it need not run)"
-    fi
-    cd "$folder"
-    # What the package depends on and is not here, libraries alone.
-    libraries=$(apt-cache depends openssh-server 2>/dev/null | sed -n 's/^ *|\{0,1\}Depends: \(lib[a-z0-9.+-]*\)$/\1/p')
-    for package in openssh-server $libraries; do
-        [ "$package" != openssh-server ] && dpkg -s "$package" >/dev/null 2>&1 && continue
-        apt-get download "$package" >/dev/null 2>&1 ||
-            give_up "cannot download Debian's package $package: install the OpenSSH server (it need not run), or run apt-get update"
-    done
-    for package in *.deb; do
-        dpkg-deb -x "$package" root
-    done
-    rm -f ./*.deb
-}
-
 sshd=
-for candidate in "$(command -v sshd || true)" /usr/sbin/sshd /usr/local/sbin/sshd "$folder/root/usr/sbin/sshd"; do
+for candidate in "$(command -v sshd || true)" /usr/sbin/sshd /usr/local/sbin/sshd; do
     if [ -x "$candidate" ]; then
         sshd=$candidate
         break
     fi
 done
 if [ -z "$sshd" ]; then
-    unpack
+    libraries=$(sh "$tests/unpack.sh" openssh-server "$folder") ||
+        give_up "there is no sshd here: install the OpenSSH server (it need not run)"
     sshd=$folder/root/usr/sbin/sshd
 fi
 
@@ -49,8 +33,7 @@ command=$folder/sshd
     echo '#!/bin/sh'
     case $sshd in
     "$folder"/*)
-        libraries=$(find "$folder/root" -name '*.so.*' -exec dirname {} \; | sort -u | tr '\n' ':')
-        echo "LD_LIBRARY_PATH='$libraries'\${LD_LIBRARY_PATH:-}; export LD_LIBRARY_PATH"
+        echo "$libraries"
         # Newer versions are several programs, and know the others by their installed places.
         for helper in session auth; do
             place=$folder/root/usr/lib/openssh/sshd-$helper

@@ -1,15 +1,17 @@
-//! The command line in ssh's grammar: autossh's options are removed, everything else stays unchanged.
+//! The command line in ssh's own grammar: autossh's options are taken out, all else stays byte for byte.
 //!
-//! ssh reads options, then the destination, then options again; the first arg after the destination that is not an
-//! option begins the remote command, which is not parsed (ssh(1), SYNOPSIS; autossh(1), SYNOPSIS).
+//! ssh reads options, then the destination, then options again; the first arg after the destination that is no option
+//! begins the remote command, which nobody here looks into (ssh(1), SYNOPSIS; autossh(1), SYNOPSIS).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::iter::Peekable;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// The letters that take a value in OpenSSH 9.2p1 to 10.5p1; every other letter is a flag, including unknown ones.
+/// The letters that take a value in OpenSSH 10.5p1; every other letter is a flag, unknown ones too. Older releases lack
+/// some, and disagree about one alone: before 9.4 `-P` was a flag without effect.
 const VALUE_LETTERS: &[u8] = b"BDEFIJLOPQRSWbceilmopw";
 
-/// The command line, with autossh's args separated from ssh's.
+/// What the command line said, autossh's args and ssh's apart.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// The value of the last `-M`.
@@ -18,7 +20,7 @@ pub struct CommandLine {
     pub background: bool,
     /// The args for ssh, in the order they were typed.
     pub ssh_args: Vec<OsString>,
-    /// The index in `ssh_args` at which the first `-M` was.
+    /// The place in `ssh_args` of what the first `-M` stands for.
     pub port_index: usize,
     /// The options among `ssh_args`: each letter with its value (empty for a flag).
     pub options: Vec<(u8, OsString)>,
@@ -47,33 +49,33 @@ pub enum Request {
 /// The command line cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
-    /// There is no destination; the usage is shown.
+    /// Nothing to connect to: the usage is what helps.
     NoDestination,
     /// `-M` was the last arg.
     NoPort,
 }
 
-/// How far parsing has come, and whether autossh's options are still recognized.
+/// How far ssh's reading has come, and whether autossh's args may still stand there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Before the destination; autossh's options are recognized.
+    /// Before the destination, autossh's args among the options.
     Ours,
     /// Before the destination, after autossh's `--`: every option is ssh's.
     Theirs,
     /// After ssh's own `--`: the next arg is the destination, the rest the command.
     DestinationNext,
-    /// After the destination; autossh's options are recognized, since its `--` was not given.
+    /// After the destination; autossh's args may stand here unless its `--` was given.
     AfterOurs,
     /// After the destination, after autossh's `--`.
     AfterTheirs,
 }
 
-/// Parses the args after the program's name.
+/// Reads the args after the program's name.
 ///
 /// # Errors
 /// [`Error`] when there is no destination, or `-M` has no value.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
-    let mut args = args.into_iter();
+    let mut args = args.into_iter().peekable();
     let mut line = CommandLine::default();
     let mut stage = Stage::Ours;
 
@@ -97,7 +99,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
                 line.destination = true;
                 stage = if stage == Stage::Ours { Stage::AfterOurs } else { Stage::AfterTheirs };
             }
-            // Either the destination after ssh's `--`, or the beginning of the command.
+            // Either the destination that ssh's `--` announced, or what begins the command.
             Stage::DestinationNext | Stage::AfterOurs | Stage::AfterTheirs => {
                 line.ssh_args.push(arg);
                 line.destination = true;
@@ -109,12 +111,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
     if line.destination { Ok(Request::Run(line)) } else { Err(Error::NoDestination) }
 }
 
-/// Parses one arg of option letters, such as `-fNL`, and the value that its last letter may take from `args`.
+/// Reads one arg of option letters, such as `-fNL`, and the value that its last letter may take from `args`.
 ///
-/// Returns a request that ends parsing at once, if the arg is one.
+/// Returns a request that ends the reading at once, if the arg is one.
 fn option_arg(
     arg: OsString,
-    args: &mut impl Iterator<Item = OsString>,
+    args: &mut Peekable<impl Iterator<Item = OsString>>,
     ours: bool,
     line: &mut CommandLine,
 ) -> Result<Option<Request>, Error> {
@@ -125,7 +127,7 @@ fn option_arg(
         return Ok(Some(Request::Version));
     }
     if arg.as_bytes().starts_with(b"--") {
-        // ssh has no long options; it reports them itself.
+        // ssh has no long options: their letters are not options, and ssh says so itself.
         line.ssh_args.push(arg);
         return Ok(None);
     }
@@ -143,10 +145,10 @@ fn option_arg(
                 port = Some(value(tail, args).ok_or(Error::NoPort)?.0);
                 break;
             }
-            _ if VALUE_LETTERS.contains(&letter) => {
+            _ if VALUE_LETTERS.contains(&letter) || (letter == b'K' && is_keepalive(tail, args)) => {
                 kept.push(letter);
                 kept.extend_from_slice(tail);
-                // ssh reports a missing value itself.
+                // A missing value is ssh's to complain about.
                 if let Some((value, from_next)) = value(tail, args) {
                     value_arg = from_next.then(|| value.clone());
                     line.options.push((letter, value));
@@ -170,6 +172,16 @@ fn option_arg(
         line.port = Some(port);
     }
     Ok(None)
+}
+
+/// Whether what follows `-K` is its value: Dropbear's dbclient has its keepalive there, while OpenSSH's is a flag.
+fn is_keepalive(tail: &[u8], args: &mut Peekable<impl Iterator<Item = OsString>>) -> bool {
+    if tail.is_empty() { args.peek().is_some_and(|next| is_digits(next)) } else { tail.iter().all(u8::is_ascii_digit) }
+}
+
+/// Whether it is a number, whatever its size.
+pub fn is_digits(text: &OsStr) -> bool {
+    !text.is_empty() && text.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 /// An option's value: the rest of its arg or else the next arg, and whether it was the next arg.

@@ -1,4 +1,4 @@
-//! The command line and the environment, parsed and checked.
+//! What the user has typed and set, read and checked.
 
 pub mod cli;
 pub mod settings;

@@ -1,4 +1,4 @@
-//! Reads the settings from AUTOSSH_* and the command line, and checks them (autossh(1), ENVIRONMENT).
+//! AUTOSSH_* and the command line become settings, or the reason why not (autossh(1), ENVIRONMENT).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use autossh_core::level::Level;
 use autossh_core::rules::{Monitoring, Rules};
 
-use crate::config::cli::CommandLine;
+use crate::config::cli::{CommandLine, is_digits};
 
-/// Half the time that a test may take, unless the poll time is short.
+/// How long a test may wait for the network on each of its two ways, unless polls come quicker than that.
 const NET_TIMEOUT: Duration = Duration::from_secs(15);
-/// The largest number of seconds or starts that is accepted.
+/// The largest number of seconds or starts that is taken.
 const LARGEST: i64 = 2_147_483_647;
-/// The maximum length of AUTOSSH_MESSAGE in bytes.
+/// The most bytes that AUTOSSH_MESSAGE may add to the test message.
 const MAX_MESSAGE: usize = 64;
-/// ssh's options that open no session, so that there is nothing to monitor: -W, -O, -Q and -G.
+/// ssh's options that leave no session to monitor: -W, -O, -Q and -G.
 const NO_SESSION: [u8; 4] = [b'W', b'O', b'Q', b'G'];
 
-/// The loopback address at which ssh's forwards listen.
+/// The loopback address that ssh's forwards are found at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// 127.0.0.1
@@ -48,22 +48,22 @@ AUTOSSH_PIDFILE, AUTOSSH_POLL, AUTOSSH_PORT. autossh(1) explains them.
 pub enum LogTarget {
     /// syslog, facility user.
     Syslog,
-    /// This file, appended to.
+    /// The end of this file.
     File(PathBuf),
 }
 
-/// All settings, checked.
+/// Everything that was asked for, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The arguments for ssh.
     pub ssh_args: Vec<OsString>,
-    /// The index in `ssh_args` at which the monitor's forwards are inserted.
+    /// Where in `ssh_args` the monitor's forwards go.
     pub forwards_index: usize,
-    /// The settings that decisions depend on.
+    /// What decisions depend on.
     pub rules: Rules,
     /// The loopback address of the monitor's forwards.
     pub family: Family,
-    /// `-f`: go to the background.
+    /// `-f`: in the background.
     pub background: bool,
     /// Half the time that one connection test may take.
     pub net_timeout: Duration,
@@ -75,15 +75,15 @@ pub struct Settings {
     pub pid_file: Option<PathBuf>,
     /// Where log lines go.
     pub log_target: LogTarget,
-    /// The highest level number that is logged.
+    /// The largest level number that is logged.
     pub log_level: u8,
     /// AUTOSSH_DEBUG: lines for syslog also go to stderr.
     pub log_on_stderr: bool,
-    /// Messages about these settings, for the log.
+    /// What the log should say about these settings at the start.
     pub notes: Vec<(Level, String)>,
 }
 
-/// A value that cannot be used: its name, the value, and what would be right.
+/// A value that cannot be used: what it is called, what it was, what would be right.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invalid {
     name: &'static str,
@@ -97,7 +97,7 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Reads the environment through `variable`, checks everything and fills in defaults.
+/// Reads the environment through `variable`, checks everything and works out the defaults.
 ///
 /// # Errors
 /// The first value that cannot be used.
@@ -132,7 +132,7 @@ pub fn resolve(line: CommandLine, variable: impl Fn(&str) -> Option<OsString>) -
 
     let gate_time = number("AUTOSSH_GATETIME", 0)?.map_or(defaults.gate_time, seconds);
     let gate_time = if line.background { Duration::ZERO } else { gate_time };
-    // A negative number means no limit.
+    // A negative number is no limit.
     let max_starts = number("AUTOSSH_MAXSTART", -LARGEST)?.and_then(|starts| u64::try_from(starts).ok());
 
     let debug = variable("AUTOSSH_DEBUG").is_some();
@@ -184,7 +184,7 @@ pub fn resolve(line: CommandLine, variable: impl Fn(&str) -> Option<OsString>) -
     })
 }
 
-/// How to monitor, and whether `-M` decided that.
+/// How to monitor, and whether that is what `-M` said.
 ///
 /// AUTOSSH_PORT overrides `-M` (autossh(1), ENVIRONMENT), in case ssh should want that letter one day.
 fn monitoring(
@@ -200,7 +200,12 @@ fn monitoring(
         }
     }
     let monitoring = set.or(typed).unwrap_or_else(|| {
-        let session = !NO_SESSION.iter().any(|letter| line.has(*letter));
+        let no_session = |(letter, value): &(u8, OsString)| match letter {
+            // A size alone is that of a window: Dropbear's dbclient.
+            b'W' => !is_digits(value),
+            letter => NO_SESSION.contains(letter),
+        };
+        let session = !line.options.iter().any(no_session);
         if session { Monitoring::Automatic } else { Monitoring::Off }
     });
     if set.or(typed) == Some(Monitoring::Off) {
@@ -209,7 +214,7 @@ fn monitoring(
     Ok((monitoring, typed.is_some() && set.is_none()))
 }
 
-/// Parses `port[:echo_port]`.
+/// Reads `port[:echo_port]`.
 fn port(name: &'static str, value: &OsStr) -> Result<Monitoring, Invalid> {
     let invalid = || Invalid {
         name,
@@ -247,7 +252,7 @@ fn family(options: &[(u8, OsString)]) -> Family {
     flag.or(keyword).unwrap_or(Family::V4)
 }
 
-/// The family that `-o AddressFamily=VALUE` names, in any of the forms that ssh_config(5) allows.
+/// The family that `-o AddressFamily=VALUE` names, in one of the ways ssh_config(5) lets people write it.
 fn address_family(option: &OsStr) -> Option<Family> {
     let text = option.to_str()?.trim();
     let (keyword, value) = text.split_once(|c: char| c == '=' || c.is_ascii_whitespace())?;
@@ -285,7 +290,7 @@ fn number_in(
     }
 }
 
-/// A decimal number; blanks around it are ignored.
+/// A decimal number, with blanks around it or not.
 fn decimal(text: &str) -> Option<i64> {
     text.trim_matches(|c: char| c.is_ascii_whitespace()).parse().ok()
 }

@@ -1,11 +1,11 @@
-//! The interface of the core: events, which can happen, and actions, which the loop carries out.
+//! The words in which the loop and the pure rooms speak: what can happen, and what is to be done.
 
 use crate::exit_policy::ChildExit;
 use crate::level::Level;
 use crate::test_schedule::TestTrigger;
 use alloc::string::String;
 
-/// What can happen, the most urgent first: exit > restart on request > ssh's exit > lifetime > due test.
+/// What can happen, the most urgent first: exit > restart on request > ssh's death > lifetime > due test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// TERM, INT or QUIT.
@@ -14,70 +14,70 @@ pub enum Event {
     Restart,
     /// ssh runs, with this pid.
     Started(i32),
-    /// ssh could not be started, and why.
+    /// ssh could not be started; why not.
     NotStarted(String),
-    /// ssh reported on stderr that the server refused the monitor's forward.
+    /// ssh said on its stderr that the monitor's port could not be forwarded on the server.
     ForwardRefused,
-    /// ssh has exited.
+    /// ssh has ended.
     ChildExited(ChildExit),
-    /// The machine was suspended, or autossh was stopped.
+    /// The machine has slept, or autossh was stopped.
     Resumed,
-    /// The connection test is finished.
+    /// The connection test under way has come to its end.
     Tested(Outcome),
-    /// A network change that may restore connectivity.
+    /// Something about the network can have made a way.
     NetworkChanged,
     /// HUP.
     Hangup,
     /// ALRM.
     TestNow,
-    /// Time has passed, so something may be due.
+    /// Time has passed: lifetime, starts, tests and phase may have come due.
     Tick,
 }
 
-/// The result of a connection test.
+/// What a connection test brought.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The right answer arrived in time.
+    /// The right answer in time.
     Passed,
-    /// It did not: in which way, and in words for the log.
+    /// No right answer: how, and in words for the log.
     Failed(Failure, String),
-    /// The test could not be made because this machine lacks something, which says nothing about the connection.
+    /// The test could not be made, for want of something on this machine, which says nothing about the connection.
     Impossible(String),
 }
 
-/// How a test failed, as far as it matters.
+/// The ways in which a test fails, as far as they mean different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
     /// Nothing listens on the monitor port here: ssh is not logged in yet, or does not forward.
     Refused,
-    /// ssh forwards, but the connection was closed, or brought other bytes, or none in time.
+    /// ssh forwards, but the connection was closed, or brought something else, or nothing in time.
     Unanswered,
 }
 
-/// What the loop must do.
+/// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start ssh; [`Event::Started`] or [`Event::NotStarted`] follows.
+    /// Start ssh; the answer is [`Event::Started`] or [`Event::NotStarted`].
     Start,
-    /// Send ssh SIGTERM.
+    /// Ask ssh to end.
     Term,
-    /// Send ssh SIGKILL.
+    /// Exit ssh.
     Kill,
-    /// Begin a connection test; [`Event::Tested`] follows.
+    /// Begin a connection test; the answer is [`Event::Tested`].
     Test(TestTrigger),
-    /// Drop the current test.
+    /// Forget the test under way.
     DropTest,
-    /// Update the times of the pid file: a test has passed.
+    /// Take note in the pid file that a test has passed.
     TouchPidFile,
-    /// Tell systemd that the service is ready.
+    /// Tell systemd that the service is up.
     NotifyReady,
-    /// Tell systemd that the service is stopping.
+    /// Tell systemd that the service is about to end.
     NotifyStopping,
     /// Write a line to the log.
     Log(Level, String),
-    /// Write a line to the log, and to stderr wherever the log goes.
+    /// Write a line to the log, and to stderr whatever the log's target.
     Explain(Level, String),
-    /// Exit; no ssh is left, or none that can be killed.
+    /// Leave; no ssh is left, or none that could be ended.
     Exit(Exit),
 }
 
@@ -98,11 +98,11 @@ impl Action {
     }
 }
 
-/// How autossh exits.
+/// How autossh ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// With this exit status.
     Status(i32),
-    /// By this signal, so that the parent can tell.
+    /// By this signal, so that whoever waits can tell.
     Signal(i32),
 }

@@ -1,4 +1,4 @@
-//! What the connection tests have shown, and what follows from the next result (autossh(1), MONITORING).
+//! What the connection tests have shown so far, and what follows from the next one (autossh(1), MONITORING).
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -11,12 +11,12 @@ use crate::rules::{Monitoring, Rules};
 use crate::test_schedule::{Schedule, TestTrigger};
 use crate::time::Time;
 
-/// Number of ssh in a row that exit because an automatic forward was refused, before autossh goes on without a monitor.
+/// So many ssh in a row may end because an automatic forward was refused before autossh goes on without a monitor.
 const REFUSALS: u32 = 2;
-/// Number of ssh in a row that fail their first test, after which connection sharing is a likely cause.
+/// After so many ssh in a row that failed their first test, sharing a connection is a likely cause.
 const UNSOUND: u32 = 2;
 
-/// What is known about the traffic through ssh.
+/// What is known of the traffic through ssh.
 #[derive(Debug)]
 pub struct Health {
     monitoring: Monitoring,
@@ -24,16 +24,16 @@ pub struct Health {
     first_poll: Duration,
     /// A test of this autossh has passed once.
     proven: bool,
-    /// Number of ssh in a row that failed a test without passing one before.
+    /// So many ssh in a row have failed a test without passing one before.
     unsound: u32,
-    /// Number of ssh in a row that exited because an automatic forward was refused.
+    /// So many ssh in a row have ended because an automatic forward was refused.
     refusals: u32,
     said: Said,
-    /// The tests of the running ssh.
+    /// The tests of the ssh that runs.
     tests: Option<Tests>,
 }
 
-/// What has been logged and need not be repeated.
+/// What need not be said again.
 #[derive(Debug, Default)]
 struct Said {
     refused: bool,
@@ -50,14 +50,14 @@ struct Tests {
     refused: bool,
 }
 
-/// What a test result means for ssh.
+/// What a test's outcome means for ssh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing changes.
+    /// Nothing new.
     Nothing,
-    /// This ssh works: its first test has passed.
+    /// This ssh is sound: its first test has passed.
     Healthy,
-    /// This ssh must be restarted.
+    /// This ssh must be started again.
     Down,
 }
 
@@ -81,7 +81,7 @@ impl Health {
         self.monitoring != Monitoring::Off
     }
 
-    /// Whether a failed test restarts ssh: the monitor was asked for, or has passed a test.
+    /// Whether a failed test can cost the ssh that runs: the monitor was asked for, or has passed once.
     pub fn has_consequence(&self) -> bool {
         match self.monitoring {
             Monitoring::Off => false,
@@ -90,9 +90,9 @@ impl Health {
         }
     }
 
-    /// An ssh was started at `now`; `waits` if readiness is still to be reported.
+    /// An ssh has been started at `now`; somebody `waits` to hear that traffic flows.
     pub fn started(&mut self, now: Time, waits: bool) {
-        // An automatic monitor must pass a test before it has consequences.
+        // An automatic monitor wants to have passed before it is needed.
         let early = waits || !self.has_consequence();
         self.tests = self.is_monitored().then(|| Tests {
             schedule: Schedule::new(now, self.first_poll, self.poll, early),
@@ -107,26 +107,26 @@ impl Health {
         self.tests.as_ref().filter(|tests| tests.under_way.is_none()).map(|tests| tests.schedule.due())
     }
 
-    /// Takes the test that is due at `now`; it counts as begun.
+    /// The test that is due at `now`, which counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
         let tests = self.tests.as_mut().filter(|tests| tests.under_way.is_none())?;
         tests.under_way = tests.schedule.take(now);
         tests.under_way
     }
 
-    /// Makes the next test due now.
+    /// The next test is due now.
     pub fn run_now(&mut self, now: Time) {
         if let Some(tests) = &mut self.tests {
             tests.schedule.run_now(now);
         }
     }
 
-    /// The network has changed. Returns whether this brought the next test forward, and not an earlier change.
+    /// The network has changed. Returns whether that is news: the next test was not brought forward yet.
     pub fn network_changed(&mut self, now: Time) -> bool {
         self.tests.as_mut().is_some_and(|tests| tests.schedule.changed(now))
     }
 
-    /// The machine was suspended: the current test is dropped.
+    /// The machine has slept: a test under way is forgotten.
     pub fn resumed(&mut self, now: Time, actions: &mut Vec<Action>) {
         if let Some(tests) = &mut self.tests {
             let interrupted = tests.under_way.take();
@@ -137,7 +137,7 @@ impl Health {
         }
     }
 
-    /// ssh is being terminated: there is nothing more to test.
+    /// ssh is going to end: there is nothing more to test.
     pub fn stop(&mut self, actions: &mut Vec<Action>) {
         if self.tests.as_ref().is_some_and(|tests| tests.under_way.is_some()) {
             actions.push(Action::DropTest);
@@ -145,7 +145,7 @@ impl Health {
         self.tests = None;
     }
 
-    /// ssh has reported that the server refused the monitor's forward.
+    /// ssh has said that the monitor's forward was refused on the server.
     pub fn forward_refused(&mut self, actions: &mut Vec<Action>) {
         if let Some(tests) = &mut self.tests {
             tests.refused = true;
@@ -156,14 +156,14 @@ impl Health {
         }
     }
 
-    /// ssh has exited by itself.
+    /// ssh has ended by itself.
     pub fn ended(&mut self, ended: ChildExit, actions: &mut Vec<Action>) {
         let refused = self.tests.as_ref().is_some_and(|tests| tests.refused);
         self.stop(actions);
         if self.has_consequence() || !refused || ended != ChildExit::Status(255) {
             return;
         }
-        // With ExitOnForwardFailure our automatic forward has ended the session.
+        // ExitOnForwardFailure has made our forward, which nobody asked for, cost the user the session.
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= REFUSALS {
             self.monitoring = Monitoring::Off;
@@ -171,7 +171,7 @@ impl Health {
         }
     }
 
-    /// The current test finished at `now`.
+    /// The test under way has come to its end at `now`.
     pub fn tested(&mut self, outcome: &Outcome, now: Time, actions: &mut Vec<Action>) -> Verdict {
         let consequence = self.has_consequence();
         let Some(tests) = &mut self.tests else {
@@ -200,7 +200,7 @@ impl Health {
             Outcome::Failed(failure, why) if trigger == TestTrigger::Early => {
                 actions.push(Action::debug(format!("early connection test failed: {why}")));
                 let long = tests.schedule.early_failed(now);
-                // If nothing listens yet, ssh may still be asking for a password.
+                // Where nothing listens yet, ssh may still be asking for a password.
                 if long && *failure == Failure::Unanswered {
                     self.say_refused(actions);
                 }
@@ -224,7 +224,7 @@ impl Health {
         }
     }
 
-    /// Logs the likely reason of a failed test that restarts ssh.
+    /// Says, as far as it can be known, why a test has failed that costs ssh.
     fn explain(&mut self, failure: Failure, sound: bool, actions: &mut Vec<Action>) {
         if !self.proven {
             self.say_refused(actions);

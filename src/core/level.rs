@@ -1,14 +1,14 @@
 //! The levels of log lines, as in syslog(3).
 
-/// The level of a line, with the numbers of syslog and AUTOSSH_LOGLEVEL.
+/// How much a line matters; the numbers are syslog's and AUTOSSH_LOGLEVEL's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something that ends autossh or prevents part of its work.
+    /// Something that ends autossh or costs it a part of its work.
     Error = 3,
-    /// Something that needs attention.
+    /// Something the user should look at.
     Warning = 4,
-    /// Normal operation.
+    /// What happens in the ordinary course of things.
     Info = 6,
-    /// Details for debugging.
+    /// For whoever wants to know each step.
     Debug = 7,
 }

@@ -1,4 +1,4 @@
-//! Messages about failures: the likely cause and what to do.
+//! What is said when things do not work: the likely cause and the way out.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,7 +8,7 @@ use crate::exit_policy::{ChildExit, Decision};
 use crate::level::Level;
 use crate::rules::Monitoring;
 
-/// No test has ever passed: the server seems to refuse forwarding.
+/// The server seems to refuse forwarding: no test has ever passed.
 pub fn never_passed(monitoring: Monitoring) -> String {
     let taken = match monitoring {
         Monitoring::Loop { port } => format!(", or port {port} is taken there"),
@@ -26,7 +26,7 @@ pub fn never_passed(monitoring: Monitoring) -> String {
     )
 }
 
-/// The first test of a new session failed, though tests have passed before.
+/// A new session's first test was not answered, though tests have passed before.
 pub fn port_held(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -39,7 +39,7 @@ pub fn port_held(monitoring: Monitoring) -> String {
     }
 }
 
-/// ssh has reported that the remote forward was refused.
+/// ssh has said that the remote forward failed.
 pub fn forward_refused(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -61,11 +61,11 @@ fn held(port: u16) -> String {
 pub const SHARED: &str = "session after session fails its first connection test: if ssh shares a connection \
     (ControlMaster, ControlPath), starting it again cannot help, since the shared one stays; use -S none for this tunnel";
 
-/// Refused automatic forwards have ended several sessions.
+/// An automatic forward, refused, has cost the user session after session.
 pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
     going on without a monitor; ServerAliveInterval notices a dead connection then";
 
-/// The first ssh exited within the gate time, perhaps because of an automatic monitor.
+/// The first ssh has ended within the gate time; perhaps for the sake of a monitor that nobody asked for.
 pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool) -> String {
     let status = match ended {
         ChildExit::Status(status) => format!("with status {status}"),
@@ -86,12 +86,12 @@ pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool) ->
 /// AUTOSSH_MAXSTART is 0.
 pub const NO_STARTS: &str = "AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit";
 
-/// `ssh -N` has exited with status 0.
+/// `ssh -N` has ended with status 0.
 pub const NORMAL_END: &str = "ssh -N does not end by itself: somebody has sent it SIGTERM, or it has gone on in the \
     background or left its forwards to a shared connection, where autossh cannot watch it (ControlPersist, ControlMaster \
     or ForkAfterAuthentication in ssh_config; use -S none, or -o ForkAfterAuthentication=no)";
 
-/// The log line for a decision.
+/// The line for the log that goes with a decision.
 pub fn child_exit(ended: ChildExit, decision: Decision) -> (Level, String) {
     match (ended, decision) {
         (ChildExit::Signal(signal), _) => (Level::Info, format!("ssh exited on signal {signal}, restarting ssh")),

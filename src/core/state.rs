@@ -1,12 +1,12 @@
-//! The states of the machine.
+//! What can go on: the states that the supervisor is in.
 
 use crate::event::Exit;
 use crate::time::Time;
 
-/// What autossh is doing.
+/// What goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// There is no ssh; the next is started at this time.
+    /// There is no ssh, and the next is started then.
     Waiting {
         /// When.
         until: Time,
@@ -20,37 +20,37 @@ pub enum State {
         /// When it was started.
         since: Time,
     },
-    /// ssh is being terminated.
+    /// ssh has been told to end.
     Stopping {
-        /// What follows when it is gone.
+        /// What comes after it.
         then: Then,
-        /// What follows if it does not exit.
+        /// What comes next if it does not end.
         phase: StopPhase,
     },
-    /// autossh exits.
+    /// All is done.
     Over,
 }
 
-/// What follows when ssh is gone.
+/// What comes after ssh's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// The next ssh.
     Restart,
-    /// autossh exits.
+    /// autossh's own end.
     Exit(Exit),
 }
 
-/// What follows if ssh does not exit.
+/// What comes next for an ssh that has been told to end and does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopPhase {
-    /// It got SIGTERM, and gets SIGKILL at this time.
+    /// It has got TERM, and gets KILL then.
     Term(Time),
-    /// It got SIGKILL; if autossh is exiting, it does so without it at this time.
+    /// It has got KILL; an autossh that is about to exit leaves without it then.
     Kill(Time),
 }
 
 impl State {
-    /// Whether autossh is exiting.
+    /// Whether autossh is about to end.
     pub fn is_leaving(self) -> bool {
         matches!(self, State::Over | State::Stopping { then: Then::Exit(_), .. })
     }

@@ -1,7 +1,7 @@
 //! One connection test: a state machine over sockets that never block (autossh(1), MONITORING).
 //!
 //! The message goes to the monitor port. In the loop it must come back on a connection to our listener, which anybody on
-//! this machine can connect to: only the right bytes count, and other connections have no effect.
+//! this machine can connect to: only the right bytes count, and whoever brings others costs nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,16 +15,16 @@ use crate::text::error_text;
 use autossh_core::event::{Failure, Outcome};
 use autossh_core::time::Time;
 
-/// Maximum number of connections that are held while waiting for the answer.
+/// The most connections that are held while one of them may bring the answer.
 const MAX_PEERS: usize = 64;
 
-/// The current test.
+/// A test under way.
 #[derive(Debug)]
 pub struct Probe {
     target: SocketAddr,
     stream: TcpStream,
     message: Vec<u8>,
-    /// Number of bytes of the message that are sent; none while connecting.
+    /// So many bytes of the message are sent; none while the connection is being made.
     sent: usize,
     answer: Answer,
     /// When it began.
@@ -36,9 +36,9 @@ pub struct Probe {
 /// Where the answer is expected.
 #[derive(Debug)]
 enum Answer {
-    /// On the same connection; this many bytes have arrived.
+    /// On the same connection; so many bytes of it have come.
     Echo(usize),
-    /// On one of the connections that our listener has accepted.
+    /// On one of the connections that our listener has taken.
     Loop(Vec<Peer>),
 }
 
@@ -46,22 +46,22 @@ enum Answer {
 #[derive(Debug)]
 struct Peer {
     stream: TcpStream,
-    /// Number of bytes of the answer that have arrived.
+    /// So many bytes of the answer have come.
     right: usize,
 }
 
-/// The progress of an answer after one read.
+/// What one read brought of the answer.
 enum Progress {
-    /// This many right bytes so far, fewer than all.
+    /// So many right bytes so far, fewer than all.
     Partial(usize),
     /// All of the answer.
     Complete,
-    /// Other bytes, or the connection was closed.
+    /// Something else, or the connection's end.
     Wrong(&'static str),
 }
 
 impl Probe {
-    /// Begins to connect to `target`; the answer arrives at the listener if it is a `looped` test.
+    /// Begins to connect to `target`; the answer comes by way of a listener if it is a `looped` test.
     ///
     /// # Errors
     /// The outcome, when it is known at once.
@@ -84,14 +84,14 @@ impl Probe {
             Err(errno) => return Err(refused(target, &io::Error::from(errno))),
         }
         let stream = TcpStream::from(socket);
-        // If nothing listens on a port of the ephemeral range, the kernel may pick that port as ours and connect us to
-        // ourselves, and we would receive our own message: this counts as refused.
+        // With nobody listening on a port of the ephemeral range, the kernel may pick just that as our own and connect us
+        // to ourselves, where we would hear our own echo: as good as refused.
         if stream.local_addr().is_ok_and(|own| own == target) {
             return Err(refused(target, &Errno::ECONNREFUSED.into()));
         }
         let answer = if looped { Answer::Loop(Vec::new()) } else { Answer::Echo(0) };
         let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline };
-        // A connection to this machine is usually established at once.
+        // To a port of this machine the connection is there at once, as a rule.
         probe.send()?;
         Ok(probe)
     }
@@ -107,7 +107,7 @@ impl Probe {
             .chain(callers.map(|caller| (caller.stream.as_fd(), PollFlags::POLLIN)))
     }
 
-    /// Takes a connection that our listener has accepted. Only the answer on it proves that it is ssh's.
+    /// Takes a connection that our listener has accepted. It is believed when it brings the answer.
     pub fn caller(&mut self, stream: TcpStream) {
         if let Answer::Loop(callers) = &mut self.answer {
             if callers.len() >= MAX_PEERS {
@@ -118,7 +118,7 @@ impl Probe {
         }
     }
 
-    /// Continues as far as possible without blocking; returns the outcome once there is one.
+    /// Goes as far as it goes without waiting; the outcome, once there is one.
     pub fn advance(&mut self, now: Time) -> Option<Outcome> {
         if let Err(failed) = self.send().and_then(|()| self.still_open()) {
             return Some(failed);
@@ -152,12 +152,12 @@ impl Probe {
         outcome.or_else(|| (now >= self.deadline).then(|| self.out_of_time()))
     }
 
-    /// Sends the rest of the message.
+    /// Sends what is still to be sent.
     fn send(&mut self) -> Result<(), Outcome> {
         while let Some(rest) = self.message.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(count) => self.sent = self.sent.saturating_add(count),
-                // Still connecting, or the send buffer is full.
+                // The connection is still being made, or takes no more.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if self.sent == 0 => return Err(refused(self.target, &error)),
@@ -167,7 +167,7 @@ impl Probe {
         Ok(())
     }
 
-    /// In a loop the answer does not come back on the sending connection, but its end matters.
+    /// In the loop nothing of meaning comes back on the sending connection, but its end does mean something.
     fn still_open(&mut self) -> Result<(), Outcome> {
         if self.sent == 0 || matches!(self.answer, Answer::Echo(_)) {
             return Ok(());
@@ -196,7 +196,7 @@ impl Probe {
     }
 }
 
-/// Continues to read an answer that must equal `message`, of which `right` bytes have arrived.
+/// Reads on in an answer that must be `message`, of which `right` bytes have come.
 fn read_on(stream: &mut TcpStream, message: &[u8], mut right: usize) -> Progress {
     let mut buffer = [0; 512];
     loop {

@@ -19,6 +19,7 @@ mod harness;
 mod automatic;
 mod background;
 mod building;
+mod clients;
 mod command_line;
 mod elsewhere;
 mod ending;

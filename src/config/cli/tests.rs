@@ -39,6 +39,12 @@ fn what_is_ours_is_taken_out() {
         ("-o f -i M -p V host", None, false, 0, "-o f -i M -p V host"),
         ("-vof host", None, false, 0, "-vof host"),
         ("host -L", None, false, 0, "host -L"),
+        // dbclient's keepalive; OpenSSH's flag.
+        ("-K 60 host -f", None, true, 0, "-K 60 host"),
+        ("-K60 host -f", None, true, 0, "-K60 host"),
+        ("-NK 60 host cmd -f", None, false, 0, "-NK 60 host cmd -f"),
+        ("-K host cmd -f", None, false, 0, "-K host cmd -f"),
+        ("-KN host cmd -f", None, false, 0, "-KN host cmd -f"),
     ] {
         let read = read(given);
         assert_eq!(read.ssh_args, args(kept), "{given}");
@@ -152,8 +158,16 @@ mod second {
             while place < arg.len() {
                 let letter = arg[place];
                 let mine = ours && b"fMV".contains(&letter);
-                let value =
-                    if mine { letter == b'M' } else { TAKES_VALUE.as_bytes().chunks(2).any(|pair| pair[0] == letter) };
+                // dbclient's -K, if a number follows.
+                let next = if place + 1 < arg.len() {
+                    Some(&arg[place + 1..])
+                } else {
+                    argv.get(index + 1).map(|next| &next[..])
+                };
+                let keepalive = letter == b'K'
+                    && next.is_some_and(|next| !next.is_empty() && next.iter().all(|byte| (48..58).contains(byte)));
+                let takes_value = |letter| TAKES_VALUE.as_bytes().chunks(2).any(|pair| pair[0] == letter);
+                let value = if mine { letter == b'M' } else { keepalive || takes_value(letter) };
                 if mine {
                     letters[index][place] = None;
                     match letter {
@@ -223,6 +237,8 @@ fn a_word() -> impl Strategy<Value = Vec<u8>> {
         "-o",
         "a=b",
         "-6",
+        "-K",
+        "-K60",
         "x y",
     ])
     .prop_map(|arg| arg.as_bytes().to_vec());

@@ -48,6 +48,7 @@ fn ports() {
         ("-N -M 5 host", " 0", Monitoring::Off, 0),
         ("-N host", "20000:7", Monitoring::Echo { port: 20000, echo: 7 }, 0),
         ("-W h:1 host", "", Monitoring::Off, 0),
+        ("-W 65536 host", "", Monitoring::Automatic, 0),
         ("-O exit host", "", Monitoring::Off, 0),
         ("-Q cipher host", "", Monitoring::Off, 0),
         ("-G host", "", Monitoring::Off, 0),

@@ -1,0 +1,57 @@
+//! Other ssh clients than OpenSSH's: Dropbear's dbclient, as OpenWrt has it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use nix::sys::signal::Signal;
+
+use crate::case;
+use crate::harness::{Autossh, Server, needs, port_pair, wait_greeting};
+
+/// The folder of Dropbear's programs, if they are to be had.
+fn dropbear() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dropbear");
+            let output = Command::new("sh").arg(root.join("tests/find-dbclient.sh")).arg(folder).output().unwrap();
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            needs("Dropbear's dbclient", output.status.success())
+                .then(|| String::from_utf8(output.stdout).unwrap().trim_end().into())
+        })
+        .as_deref()
+}
+
+/// A server that knows a key of dbclient's, and an autossh that runs it with these arguments, PORT the
+/// server's, and then those to log in.
+fn tunnel(args: &[&str]) -> Option<(Server, Autossh)> {
+    let (dropbear, server) = (dropbear()?, Server::here("")?);
+    let key = server.path("dropbear-key").display().to_string();
+    let made = Command::new(dropbear.join("dropbearkey")).args(["-t", "ed25519", "-f", &key]).output().unwrap();
+    let told = String::from_utf8(made.stdout).unwrap();
+    fs::write(server.path("authorized-keys"), told.lines().find(|line| line.starts_with("ssh-")).unwrap()).unwrap();
+    let port = server.port().to_string();
+    let args: Vec<String> = args.iter().map(|arg| arg.replace("PORT", &port)).collect();
+    let login = ["-y", "-i", &key, "-p", &port, "127.0.0.1"];
+    let path = format!("{}:/usr/bin:/bin", dropbear.display());
+    let autossh =
+        Autossh::new(args.iter().map(String::as_str).chain(login), "").env("PATH", path).env("HOME", server.path(""));
+    let autossh = autossh.env("AUTOSSH_PATH", "dbclient").env("AUTOSSH_GATETIME", "0").env("AUTOSSH_DEBUG", "1");
+    Some((server, autossh))
+}
+
+case!(dbclient_is_monitored_and_started_again, Beyond, {
+    let port = port_pair();
+    let forward = format!("{port}:127.0.0.1:PORT");
+    // -K is its keepalive and -W the size of a window; for OpenSSH they are something else.
+    let Some((server, autossh)) = tunnel(&["-K", "60", "-W", "65536", "-N", "-L", &forward]) else { return };
+    let running = autossh.env("AUTOSSH_POLL", "1").start();
+    running.wait_log("connection ok");
+    wait_greeting(port);
+    server.signal_sessions(Signal::SIGKILL);
+    running.wait_log("ssh exited with error status 1; restarting ssh");
+    running.wait_log_times("connection ok", running.logged("connection ok") + 1);
+});
