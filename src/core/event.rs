@@ -49,9 +49,15 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
     /// Nothing listens on the monitor port here: ssh is not logged in yet, or does not forward.
-    Refused,
-    /// ssh forwards, but the connection was closed, or brought something else, or nothing in time.
-    Unanswered,
+    NoListener,
+    /// ssh took the connection and closed it: the server refused to forward it.
+    Closed,
+    /// Nothing came in time: the connection is dead or slow.
+    Silent,
+    /// The echo service sent back something else.
+    Garbled,
+    /// A process of another user listens on the monitor port.
+    Foreign,
 }
 
 /// What is to be done.

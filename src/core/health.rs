@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::event::{Action, Failure, Outcome};
 use crate::exit_policy::ChildExit;
+use crate::level::Level;
 use crate::messages;
 use crate::rules::{Monitoring, Rules};
 use crate::test_schedule::{Schedule, TestTrigger};
@@ -36,7 +37,7 @@ pub struct Health {
 /// What need not be said again.
 #[derive(Debug, Default)]
 struct Said {
-    refused: bool,
+    never_passed: Vec<Failure>,
     held: bool,
     shared: bool,
 }
@@ -188,7 +189,7 @@ impl Health {
                 self.proven = true;
                 self.unsound = 0;
                 self.refusals = 0;
-                self.said = Said { refused: self.said.refused, ..Said::default() };
+                self.said = Said::default();
                 actions.push(Action::TouchPidFile);
                 actions.push(Action::debug("connection ok"));
                 if first { Verdict::Healthy } else { Verdict::Nothing }
@@ -198,18 +199,25 @@ impl Health {
                 Verdict::Nothing
             }
             Outcome::Failed(failure, why) if trigger == TestTrigger::Early => {
-                actions.push(Action::debug(format!("early connection test failed: {why}")));
+                let level = if *failure == Failure::Foreign { Level::Warning } else { Level::Debug };
+                actions.push(Action::Log(level, format!("early connection test failed: {why}")));
                 let long = tests.schedule.early_failed(now);
                 // Where nothing listens yet, ssh may still be asking for a password.
-                if long && *failure == Failure::Unanswered {
-                    self.say_refused(actions);
+                if long && *failure != Failure::NoListener {
+                    self.say_never_passed(*failure, actions);
                 }
                 Verdict::Nothing
             }
-            Outcome::Failed(_, why) if !consequence => {
-                actions.push(Action::debug(why.as_str()));
-                self.say_refused(actions);
+            Outcome::Failed(failure, why) if !consequence => {
+                let level = if *failure == Failure::Foreign { Level::Warning } else { Level::Debug };
+                actions.push(Action::Log(level, why.clone()));
+                self.say_never_passed(*failure, actions);
                 Verdict::Nothing
+            }
+            Outcome::Failed(Failure::Foreign, why) => {
+                actions.push(Action::warning(why.as_str()));
+                actions.push(Action::info("port down, restarting ssh"));
+                Verdict::Down
             }
             Outcome::Failed(failure, why) => {
                 if !tests.sound {
@@ -227,8 +235,8 @@ impl Health {
     /// Says, as far as it can be known, why a test has failed that costs ssh.
     fn explain(&mut self, failure: Failure, sound: bool, actions: &mut Vec<Action>) {
         if !self.proven {
-            self.say_refused(actions);
-        } else if !sound && failure == Failure::Unanswered && !self.said.held {
+            self.say_never_passed(failure, actions);
+        } else if !sound && failure != Failure::NoListener && !self.said.held {
             self.said.held = true;
             actions.push(Action::warning(messages::port_held(self.monitoring)));
         }
@@ -238,10 +246,13 @@ impl Health {
         }
     }
 
-    fn say_refused(&mut self, actions: &mut Vec<Action>) {
-        if !self.proven && !self.said.refused {
-            self.said.refused = true;
-            actions.push(Action::warning(messages::never_passed(self.monitoring)));
+    /// Says once what the first failures mean, each kind for itself.
+    fn say_never_passed(&mut self, failure: Failure, actions: &mut Vec<Action>) {
+        // Both mean that forwarding is refused.
+        let kind = if failure == Failure::NoListener { Failure::Closed } else { failure };
+        if !self.proven && kind != Failure::Foreign && !self.said.never_passed.contains(&kind) {
+            self.said.never_passed.push(kind);
+            actions.push(Action::warning(messages::never_passed(self.monitoring, failure)));
         }
     }
 }

@@ -4,20 +4,36 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
+use crate::event::Failure;
 use crate::exit_policy::{ChildExit, Decision};
 use crate::level::Level;
 use crate::rules::Monitoring;
 
-/// The server seems to refuse forwarding: no test has ever passed.
-pub fn never_passed(monitoring: Monitoring) -> String {
+/// No test has ever passed; what the way in which this one failed says about the cause.
+pub fn never_passed(monitoring: Monitoring, failure: Failure) -> String {
+    let meanwhile = match monitoring {
+        Monitoring::Automatic => "this session goes on unmonitored",
+        _ => "ssh is restarted at each test",
+    };
+    match (failure, monitoring) {
+        (Failure::Silent, _) => format!(
+            "no connection test has passed so far: nothing comes back in time, so the connection is dead or slow; \
+             {meanwhile}"
+        ),
+        (Failure::Garbled, Monitoring::Echo { echo, .. }) => format!(
+            "no connection test has passed so far: what answers on the server's port {echo} is no echo service; \
+             {meanwhile}"
+        ),
+        _ => refused(monitoring, meanwhile),
+    }
+}
+
+/// The server seems to refuse forwarding.
+fn refused(monitoring: Monitoring, meanwhile: &str) -> String {
     let taken = match monitoring {
         Monitoring::Loop { port } => format!(", or port {port} is taken there"),
         Monitoring::Echo { echo, .. } => format!(", or nothing echoes on its port {echo}"),
         Monitoring::Automatic | Monitoring::Off => String::new(),
-    };
-    let meanwhile = match monitoring {
-        Monitoring::Automatic => "this session goes on unmonitored",
-        _ => "ssh is restarted at each test",
     };
     format!(
         "no connection test has passed so far: forwarding seems to be refused on the server (AllowTcpForwarding, \

@@ -57,7 +57,7 @@ enum Progress {
     /// All of the answer.
     Complete,
     /// Something else, or the connection's end.
-    Wrong(&'static str),
+    Wrong(Failure, &'static str),
 }
 
 impl Probe {
@@ -81,13 +81,13 @@ impl Probe {
             Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
                 return Err(Outcome::Impossible(format!("{target}: {}", error_text(&errno.into()))));
             }
-            Err(errno) => return Err(refused(target, &io::Error::from(errno))),
+            Err(errno) => return Err(no_listener(target, &io::Error::from(errno))),
         }
         let stream = TcpStream::from(socket);
         // With nobody listening on a port of the ephemeral range, the kernel may pick just that as our own and connect us
         // to ourselves, where we would hear our own echo: as good as refused.
         if stream.local_addr().is_ok_and(|own| own == target) {
-            return Err(refused(target, &Errno::ECONNREFUSED.into()));
+            return Err(no_listener(target, &Errno::ECONNREFUSED.into()));
         }
         let answer = if looped { Answer::Loop(Vec::new()) } else { Answer::Echo(0) };
         let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline };
@@ -127,7 +127,7 @@ impl Probe {
             Answer::Echo(_) if self.sent == 0 => None,
             Answer::Echo(right) => match read_on(&mut self.stream, &self.message, *right) {
                 Progress::Complete => Some(Outcome::Passed),
-                Progress::Wrong(how) => Some(unanswered(format!("{}: {how}", self.target))),
+                Progress::Wrong(failure, how) => Some(failed(failure, format!("{}: {how}", self.target))),
                 Progress::Partial(so_far) => {
                     *right = so_far;
                     None
@@ -144,7 +144,7 @@ impl Probe {
                         passed = true;
                         true
                     }
-                    Progress::Wrong(_) => false,
+                    Progress::Wrong(..) => false,
                 });
                 passed.then_some(Outcome::Passed)
             }
@@ -160,8 +160,8 @@ impl Probe {
                 // The connection is still being made, or takes no more.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if self.sent == 0 => return Err(refused(self.target, &error)),
-                Err(error) => return Err(unanswered(format!("{}: {}", self.target, error_text(&error)))),
+                Err(error) if self.sent == 0 => return Err(no_listener(self.target, &error)),
+                Err(error) => return Err(failed(Failure::Closed, format!("{}: {}", self.target, error_text(&error)))),
             }
         }
         Ok(())
@@ -175,23 +175,22 @@ impl Probe {
         let mut scrap = [0; 512];
         loop {
             match self.stream.read(&mut scrap) {
-                Ok(0) => return Err(unanswered(format!("{}: connection closed", self.target))),
+                Ok(0) => return Err(failed(Failure::Closed, format!("{}: connection closed", self.target))),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(unanswered(format!("{}: {}", self.target, error_text(&error)))),
+                Err(error) => return Err(failed(Failure::Closed, format!("{}: {}", self.target, error_text(&error)))),
             }
         }
     }
 
     fn out_of_time(&self) -> Outcome {
+        let silent = |text| failed(Failure::Silent, text);
         match &self.answer {
-            _ if self.sent == 0 => unanswered(format!("{}: timeout connecting", self.target)),
-            Answer::Loop(callers) if callers.is_empty() => {
-                unanswered("timeout polling to accept read connection".into())
-            }
-            Answer::Loop(_) => unanswered("timeout polling to read the answer".into()),
-            Answer::Echo(_) => unanswered(format!("{}: timeout polling to read the echo", self.target)),
+            _ if self.sent == 0 => silent(format!("{}: timeout connecting", self.target)),
+            Answer::Loop(callers) if callers.is_empty() => silent("timeout polling to accept read connection".into()),
+            Answer::Loop(_) => silent("timeout polling to read the answer".into()),
+            Answer::Echo(_) => silent(format!("{}: timeout polling to read the echo", self.target)),
         }
     }
 }
@@ -201,12 +200,12 @@ fn read_on(stream: &mut TcpStream, message: &[u8], mut right: usize) -> Progress
     let mut buffer = [0; 512];
     loop {
         match stream.read(&mut buffer) {
-            Ok(0) => return Progress::Wrong("connection closed"),
+            Ok(0) => return Progress::Wrong(Failure::Closed, "connection closed"),
             Ok(count) => {
                 let got = buffer.get(..count).unwrap_or_default();
                 let wanted = message.get(right..).unwrap_or_default();
                 if !wanted.starts_with(got) {
-                    return Progress::Wrong("not what was sent");
+                    return Progress::Wrong(Failure::Garbled, "not what was sent");
                 }
                 right = right.saturating_add(count);
                 if right == message.len() {
@@ -215,15 +214,15 @@ fn read_on(stream: &mut TcpStream, message: &[u8], mut right: usize) -> Progress
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Partial(right),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Progress::Wrong("connection lost"),
+            Err(_) => return Progress::Wrong(Failure::Closed, "connection lost"),
         }
     }
 }
 
-fn refused(target: SocketAddr, error: &io::Error) -> Outcome {
-    Outcome::Failed(Failure::Refused, format!("{target}: {}", error_text(error)))
+fn no_listener(target: SocketAddr, error: &io::Error) -> Outcome {
+    failed(Failure::NoListener, format!("{target}: {}", error_text(error)))
 }
 
-fn unanswered(text: String) -> Outcome {
-    Outcome::Failed(Failure::Unanswered, text)
+fn failed(failure: Failure, text: String) -> Outcome {
+    Outcome::Failed(failure, text)
 }

@@ -283,6 +283,25 @@ case!(a_monitor_that_never_passes_is_explained_once, Beyond, {
     assert_eq!(running.logged("AllowTcpForwarding"), 1);
 });
 
+table!(
+    what_never_passed_is_said_to_be_refused_only_if_it_was,
+    Beyond,
+    [
+        ("relay closed", false, "forwarding seems to be refused"),
+        ("relay silent", false, "the connection is dead or slow"),
+        ("relay closed", true, "forwarding seems to be refused"),
+        ("relay silent", true, "the connection is dead or slow"),
+        ("relay garbled", true, "port 7 is no echo service"),
+    ],
+    |(script, echoed, cause)| {
+        let (unstarted, _) = if echoed { echo(script) } else { looped(script) };
+        let running = unstarted.start();
+        running.wait_log_times("port down", 2);
+        assert_eq!(running.logged("no connection test has passed so far"), 1, "{}", running.story());
+        assert_eq!(running.logged(cause), 1, "{}", running.story());
+    }
+);
+
 case!(an_automatic_loop_works_and_heals, Beyond, {
     let running = Autossh::new(["-N", "host"], "relay sound sound silent\nrelay sound")
         .env("AUTOSSH_POLL", "1")

@@ -65,7 +65,7 @@ fn waiting() -> (Machine, Time) {
     (machine, START + secs(2))
 }
 
-const FAILED: Outcome = Outcome::Failed(Failure::Unanswered, String::new());
+const FAILED: Outcome = Outcome::Failed(Failure::Closed, String::new());
 
 #[test]
 fn a_stop_in_every_state() {
@@ -280,6 +280,20 @@ fn an_automatic_forward_that_costs_sessions_is_given_up() {
         machine.handle(Event::Started(42), START);
     }
     assert!(!machine.is_monitored());
+}
+
+#[test]
+fn another_users_listener_is_a_warning_and_fails_a_test() {
+    let foreign = || Event::Tested(Outcome::Failed(Failure::Foreign, "somebody else listens".into()));
+    let warning = || Action::warning("somebody else listens");
+    let mut asked_for = running(rules(LOOP, |_| {}));
+    asked_for.handle(Event::Tick, START + secs(600));
+    let actions = asked_for.handle(foreign(), START + secs(600));
+    assert_eq!(actions, [warning(), Action::info("port down, restarting ssh"), Action::Term]);
+
+    let mut automatic = running(rules(Monitoring::Automatic, |_| {}));
+    automatic.handle(Event::Tick, START + secs(600));
+    assert_eq!(automatic.handle(foreign(), START + secs(600)), [warning()], "nobody asked for it");
 }
 
 #[test]
