@@ -31,8 +31,10 @@ use nix::unistd::Pid;
 
 /// Set for our own copy that stands in for ssh: the file that it appends its times to.
 const AS_SSH: &str = "AUTOSSH_BENCH_SSH";
-/// Set for it too if it is to stay.
+/// Set for it too if it is to stay: the number of the start that does, from 1. Those before it fail.
 const STAY: &str = "AUTOSSH_BENCH_STAY";
+/// The first start that comes after a wait.
+const AFTER_A_WAIT: usize = 7;
 
 /// C's `main`: the stand-in for ssh should take as little time as it can.
 #[allow(unsafe_code, reason = "the name is the system's")]
@@ -53,8 +55,9 @@ fn now() -> f64 {
 
 /// Writes down when it was born and when it dies, which is at once or when somebody says so.
 fn be_ssh(born: f64, file: &Path) {
+    let start = fs::read_to_string(file).unwrap().lines().count() + 1;
     let mut file = fs::File::options().append(true).open(file).unwrap();
-    if std::env::var_os(STAY).is_some() {
+    if std::env::var(STAY).is_ok_and(|number| start >= number.parse().unwrap()) {
         writeln!(file, "{born} 0").unwrap();
         loop {
             nix::unistd::pause();
@@ -81,12 +84,13 @@ fn compare() {
     println!("ours:      {}\nreference: {}\n", ours.path.display(), theirs.path.display());
     println!("{:38} {:>10} {:>10} {:>7}", "", "ours", "reference", "ratio");
 
-    let measures: [(&str, Measure, usize); 6] = [
+    let measures: [(&str, Measure, usize); 7] = [
         ("exec of autossh to ssh's start (us)", start, 300),
         ("ssh's death to the next start (us)", restart, 60),
         ("CPU for a test by echo (us)", cpu_of_echo, 3),
         ("CPU for a test by loop (us)", cpu_of_loop, 3),
         ("memory of one in a fleet of 100 (kB)", fleet, 1),
+        ("CPU in ten idle seconds (us)", idle_cpu, 1),
         ("wake-ups in ten idle seconds", wake_ups, 1),
     ];
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
@@ -98,7 +102,8 @@ fn compare() {
             second.extend(measure(&theirs));
         }
         let (first, second) = (median(first), median(second));
-        println!("{name:38} {first:10.1} {second:10.1} {:7.2}", first / second);
+        let ratio = if second > 0.0 { format!("{:7.2}", first / second) } else { String::new() };
+        println!("{name:38} {first:10.1} {second:10.1} {ratio}");
     }
     let size = |program: &Program| fs::metadata(&program.path).unwrap().len() as f64 / 1000.0;
     println!("{:38} {:10.1} {:10.1}", "size of the binary (kB)", size(&ours), size(&theirs));
@@ -155,11 +160,17 @@ impl Program {
         lines.map(|(born, died)| (born.parse().unwrap(), died.parse().unwrap())).collect()
     }
 
-    /// Starts one whose ssh stays, and waits for that.
+    /// Starts one whose first ssh stays, and waits for that.
     fn stay(&self, args: &[&str], poll: u32) -> Running {
+        self.stay_from(1, args, poll)
+    }
+
+    /// Starts one whose ssh stays from the `number`th on, and waits for that.
+    fn stay_from(&self, number: usize, args: &[&str], poll: u32) -> Running {
         let mut command = self.command(args);
-        let running = Running(command.env(STAY, "").env("AUTOSSH_POLL", poll.to_string()).spawn().unwrap());
-        while self.times().is_empty() {
+        command.env(STAY, number.to_string()).env("AUTOSSH_POLL", poll.to_string());
+        let running = Running(command.spawn().unwrap());
+        while self.times().len() < number {
             std::thread::sleep(Duration::from_millis(1));
         }
         running
@@ -251,10 +262,19 @@ fn fleet(program: &Program) -> Vec<f64> {
     vec![all.iter().map(|one| one.number("smaps_rollup", "Pss")).sum::<f64>() / 100.0]
 }
 
+fn idle_cpu(program: &Program) -> Vec<f64> {
+    idle(program, Running::cpu)
+}
+
 fn wake_ups(program: &Program) -> Vec<f64> {
-    let running = program.stay(&["-M", "0", "host"], 600);
+    idle(program, |running| running.number("status", "voluntary_ctxt_switches"))
+}
+
+/// By how much a figure grows in ten seconds in which nothing happens, after a wait has run out.
+fn idle(program: &Program, figure: fn(&Running) -> f64) -> Vec<f64> {
+    let running = program.stay_from(AFTER_A_WAIT, &["-M", "0", "host"], 600);
     std::thread::sleep(Duration::from_secs(1));
-    let before = running.number("status", "voluntary_ctxt_switches");
+    let before = figure(&running);
     std::thread::sleep(Duration::from_secs(10));
-    vec![running.number("status", "voluntary_ctxt_switches") - before]
+    vec![figure(&running) - before]
 }

@@ -33,7 +33,7 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> Exit {
         Ok(Request::Help) => print(USAGE),
         Ok(Request::Run(line)) => match settings::resolve(line, |name| env::var_os(name)) {
             Ok(settings) => {
-                // Lives until the reason has been said: the caller of -f goes when it ends.
+                // Lives until the reason has been written: the caller of -f exits when this is dropped.
                 let mut readiness = None;
                 supervise(settings, inherited, &mut readiness).unwrap_or_else(|error| fail(&error))
             }
@@ -47,7 +47,7 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> Exit {
     }
 }
 
-/// Gets everything ready, in the background if asked, and supervises ssh to the end.
+/// Prepares everything, in the background if asked, and supervises ssh until autossh exits.
 fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Option<Readiness>) -> Result<Exit, String> {
     let program = ssh::find(settings.ssh_path.as_deref(), env::var_os("PATH").as_deref())?;
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
@@ -97,7 +97,7 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
     Supervisor::new(machine, resources).run().map_err(|errno| format!("cannot go on: {}", error_text(&errno.into())))
 }
 
-/// Opens the monitor. One that nobody asked for may be missing.
+/// Opens the monitor. An automatic one is optional.
 fn open_monitor(settings: &mut Settings) -> Result<Monitor, String> {
     Monitor::new(settings)
         .or_else(|(address, error)| {

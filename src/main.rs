@@ -1,6 +1,6 @@
-//! autossh: starts ssh, watches it, and starts it again when it dies or stops passing traffic.
+//! autossh: starts ssh, monitors it, and restarts it when it exits or stops passing traffic.
 //!
-//! [`app`] is the order of things; `main` itself is in [`sys::entry`].
+//! [`app`] is what happens from start to exit; `main` itself is in [`sys::entry`].
 
 #![cfg_attr(not(test), no_main)]
 

@@ -1,4 +1,4 @@
-//! The status in one line for people: SIGUSR2's line in the log, and what systemd shows (autossh(1), SIGNALS).
+//! The status in one line: SIGUSR2's line in the log, and what systemd shows (autossh(1), SIGNALS).
 
 use std::time::{Duration, SystemTime};
 
@@ -7,16 +7,16 @@ use autossh_core::time::{Time, in_units};
 
 use crate::log::stamp;
 
-/// What the line is made of.
+/// What the line shows.
 #[derive(Debug)]
 pub struct Status {
     /// The supervisor's state.
     pub state: State,
-    /// How often ssh has been started.
+    /// How many times ssh was started.
     pub starts: u64,
     /// Whether connections are tested.
     pub monitored: bool,
-    /// When the ssh that runs was started.
+    /// When the running ssh was started.
     pub up_since: Option<SystemTime>,
     /// The last test that passed.
     pub last_test: Option<LastTest>,
@@ -32,7 +32,7 @@ pub struct LastTest {
 }
 
 impl Status {
-    /// The line, at `now` on the supervisor's clock, which is `wall` on the wall's.
+    /// The line at `now`, which is `wall` on the wall clock.
     pub fn line(&self, now: Time, wall: SystemTime) -> String {
         let starts = self.starts;
         let time = |time| stamp(time).split_off("YYYY/MM/DD ".len());

@@ -1,4 +1,4 @@
-//! The loop: one wait for everything, then events in, decisions ([`Machine`]), effects out.
+//! The loop: waits for everything at once, passes events to the [`Machine`], and carries out its actions.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -30,11 +30,11 @@ use crate::sys::signals::Signals;
 use crate::sys::terminal::Terminal;
 use crate::text::error_text;
 
-/// What the loop works with, opened and ready.
+/// What the loop works with.
 pub struct Resources {
     /// The log.
     pub log: Log,
-    /// The signals that arrive.
+    /// Incoming signals.
     pub signals: Signals,
     /// The clock and its alarm.
     pub clock: Clock,
@@ -46,17 +46,17 @@ pub struct Resources {
     pub launcher: Launcher,
     /// The arguments for ssh, and the index at which the monitor's forwards are inserted.
     pub args: (Vec<OsString>, usize),
-    /// The terminal that ssh may leave in disorder.
+    /// The terminal, whose modes ssh may leave changed.
     pub terminal: Terminal,
-    /// systemd, if it listens.
+    /// systemd, if it started us.
     pub notifier: Notifier,
     /// The pid file, if there is one.
     pub pid_file: Option<PidFile>,
-    /// The caller of -f, as long as it waits.
+    /// The caller of -f, while it waits.
     pub readiness: Option<Readiness>,
 }
 
-/// The loop and what it keeps from one round to the next.
+/// The loop and its state.
 pub struct Supervisor {
     machine: Machine,
     resources: Resources,
@@ -65,7 +65,7 @@ pub struct Supervisor {
     stderr: Option<SshStderr>,
     /// The network watch has something to read.
     network_readable: bool,
-    /// Network changes were not read for a while, and are old.
+    /// Pending network changes are old, since they were not read for a while.
     network_is_stale: bool,
     directory_loss_logged: bool,
     last_test: Option<LastTest>,
@@ -74,7 +74,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// The loop for `machine`, which has not begun.
+    /// The loop for a new `machine`.
     pub fn new(machine: Machine, resources: Resources) -> Supervisor {
         Supervisor {
             machine,
@@ -90,10 +90,10 @@ impl Supervisor {
         }
     }
 
-    /// Supervises until all is done, and returns how to exit.
+    /// Supervises ssh until autossh exits, and returns how.
     ///
     /// # Errors
-    /// The kernel refuses to wait or to tell the time; ssh is told to end then.
+    /// poll(2) or the clock fails; ssh gets SIGTERM then.
     pub fn run(&mut self) -> Result<Exit, Errno> {
         let ended = self.rounds();
         if let (Err(_), Some(child)) = (&ended, self.child) {
@@ -126,7 +126,7 @@ impl Supervisor {
             self.resources.network.as_ref().map(NetworkWatch::has_changed);
         }
         let listens = heeds_network.is_some_and(|from| from <= now);
-        // The end of a hold-off is an event of its own: what has come meanwhile is read then.
+        // At the end of a hold-off the changes that came meanwhile are read.
         let hold_off_end = heeds_network.filter(|from| *from > now);
         let deadlines = [self.machine.deadline(), self.resources.monitor.deadline(now), hold_off_end];
         let timeout = self.resources.clock.set_alarm(deadlines.into_iter().flatten().min(), now);
@@ -151,14 +151,14 @@ impl Supervisor {
         Ok(())
     }
 
-    /// What has happened, in no order.
+    /// What has happened, in no particular order.
     fn events(&mut self, reading: Reading, sleep_watch: &mut SleepWatch) -> Vec<Event> {
         let mut events = Vec::new();
         if sleep_watch.slept(reading) {
             events.push(Event::Resumed);
         }
-        // A child's death comes with a signal. Each look at the children is followed by one more at the signals: one that
-        // was sent to us and ssh alike is then known along with ssh's death.
+        // SIGCHLD announces the exit of a child. After the children are reaped the signals are read once more: a signal
+        // that was sent to us and to ssh is then known together with the exit of ssh.
         loop {
             let signals: Vec<Signal> = self.resources.signals.pending().collect();
             if signals.is_empty() {
@@ -228,7 +228,7 @@ impl Supervisor {
                 self.resources.log.line(Level::Info, &status);
             }
             Signal::SIGCONT => {
-                // Whoever stopped us may have stopped ssh with us, but need not continue it.
+                // ssh may have been stopped together with us, but SIGCONT may have been sent to us alone.
                 if let Some(child) = self.child {
                     let _ = kill(child, Signal::SIGCONT);
                 }
@@ -238,7 +238,7 @@ impl Supervisor {
         }
     }
 
-    /// What ssh has said in the background.
+    /// Handles what ssh wrote to stderr.
     fn heard(&mut self, heard: SshOutput, events: &mut Vec<Event>) {
         match heard {
             SshOutput::Line(line) => drop(self.resources.log.line(Level::Info, &format!("ssh: {line}"))),
@@ -249,7 +249,7 @@ impl Supervisor {
         }
     }
 
-    /// Hands the events to the state one by one and does what it says. Answers how to end, once that is so.
+    /// Passes the events to the machine one by one and carries out its actions. Returns how to exit, once decided.
     fn handle(&mut self, events: Vec<Event>, now: Time) -> Option<Exit> {
         let mut events = VecDeque::from(events);
         while let Some(event) = events.pop_front() {
@@ -288,7 +288,7 @@ impl Supervisor {
         None
     }
 
-    /// Starts ssh, and answers whether that worked.
+    /// Starts ssh. Returns the event that says whether that worked.
     fn start(&mut self) -> Event {
         match self.try_to_start() {
             Ok(pid) => Event::Started(pid.as_raw()),
@@ -323,7 +323,7 @@ impl Supervisor {
         Ok(child.pid)
     }
 
-    /// The status in a line for people.
+    /// The status in one line.
     fn status(&self) -> String {
         let status = Status {
             state: self.machine.state(),

@@ -1,4 +1,4 @@
-//! Errors and strange bytes as text for people.
+//! Errors and arbitrary bytes as readable text.
 
 use std::fmt::Write;
 use std::io;
@@ -9,7 +9,7 @@ pub fn error_text(error: &io::Error) -> String {
     text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
-/// Bytes that somebody else wrote, with all that could disturb a terminal or a log file escaped.
+/// Bytes from outside, with everything escaped that could disturb a terminal or a log file.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -28,7 +28,7 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// The beginning of `text`, at most `most` bytes of it.
+/// The first `most` bytes of `text`, or fewer.
 pub fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()

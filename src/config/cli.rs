@@ -1,17 +1,17 @@
-//! The command line in ssh's own grammar: autossh's options are taken out, all else stays byte for byte.
+//! The command line in ssh's grammar: autossh's options are removed, everything else stays unchanged.
 //!
-//! ssh reads options, then the destination, then options again; the first arg after the destination that is no option
-//! begins the remote command, which nobody here looks into (ssh(1), SYNOPSIS; autossh(1), SYNOPSIS).
+//! ssh reads options, then the destination, then options again; the first arg after the destination that is not an
+//! option begins the remote command, which is not parsed (ssh(1), SYNOPSIS; autossh(1), SYNOPSIS).
 
 use std::ffi::{OsStr, OsString};
 use std::iter::Peekable;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// The letters that take a value in OpenSSH 10.5p1; every other letter is a flag, unknown ones too. Older releases lack
-/// some, and disagree about one alone: before 9.4 `-P` was a flag without effect.
+/// The letters that take a value in OpenSSH 10.5p1; every other letter is a flag, including unknown ones. Older releases
+/// lack some of them; the only one that changed is `-P`, a flag without effect before 9.4.
 const VALUE_LETTERS: &[u8] = b"BDEFIJLOPQRSWbceilmopw";
 
-/// What the command line said, autossh's args and ssh's apart.
+/// The command line, with autossh's args separated from ssh's.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// The value of the last `-M`.
@@ -20,7 +20,7 @@ pub struct CommandLine {
     pub background: bool,
     /// The args for ssh, in the order they were typed.
     pub ssh_args: Vec<OsString>,
-    /// The place in `ssh_args` of what the first `-M` stands for.
+    /// The index in `ssh_args` at which the first `-M` was.
     pub port_index: usize,
     /// The options among `ssh_args`: each letter with its value (empty for a flag).
     pub options: Vec<(u8, OsString)>,
@@ -49,28 +49,28 @@ pub enum Request {
 /// The command line cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Nothing to connect to: the usage is what helps.
+    /// There is no destination; the usage is shown.
     NoDestination,
     /// `-M` was the last arg.
     NoPort,
 }
 
-/// How far ssh's reading has come, and whether autossh's args may still stand there.
+/// How far parsing has come, and whether autossh's options are still recognized.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Before the destination, autossh's args among the options.
+    /// Before the destination; autossh's options are recognized.
     Ours,
     /// Before the destination, after autossh's `--`: every option is ssh's.
     Theirs,
     /// After ssh's own `--`: the next arg is the destination, the rest the command.
     DestinationNext,
-    /// After the destination; autossh's args may stand here unless its `--` was given.
+    /// After the destination; autossh's options are recognized, since its `--` was not given.
     AfterOurs,
     /// After the destination, after autossh's `--`.
     AfterTheirs,
 }
 
-/// Reads the args after the program's name.
+/// Parses the args after the program's name.
 ///
 /// # Errors
 /// [`Error`] when there is no destination, or `-M` has no value.
@@ -99,7 +99,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
                 line.destination = true;
                 stage = if stage == Stage::Ours { Stage::AfterOurs } else { Stage::AfterTheirs };
             }
-            // Either the destination that ssh's `--` announced, or what begins the command.
+            // Either the destination after ssh's `--`, or the beginning of the command.
             Stage::DestinationNext | Stage::AfterOurs | Stage::AfterTheirs => {
                 line.ssh_args.push(arg);
                 line.destination = true;
@@ -111,9 +111,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
     if line.destination { Ok(Request::Run(line)) } else { Err(Error::NoDestination) }
 }
 
-/// Reads one arg of option letters, such as `-fNL`, and the value that its last letter may take from `args`.
+/// Parses one arg of option letters, such as `-fNL`, and the value that its last letter may take from `args`.
 ///
-/// Returns a request that ends the reading at once, if the arg is one.
+/// Returns a request that ends parsing at once, if the arg is one.
 fn option_arg(
     arg: OsString,
     args: &mut Peekable<impl Iterator<Item = OsString>>,
@@ -127,7 +127,7 @@ fn option_arg(
         return Ok(Some(Request::Version));
     }
     if arg.as_bytes().starts_with(b"--") {
-        // ssh has no long options: their letters are not options, and ssh says so itself.
+        // ssh has no long options; it reports them itself.
         line.ssh_args.push(arg);
         return Ok(None);
     }
@@ -148,7 +148,7 @@ fn option_arg(
             _ if VALUE_LETTERS.contains(&letter) || (letter == b'K' && is_keepalive(tail, args)) => {
                 kept.push(letter);
                 kept.extend_from_slice(tail);
-                // A missing value is ssh's to complain about.
+                // ssh reports a missing value itself.
                 if let Some((value, from_next)) = value(tail, args) {
                     value_arg = from_next.then(|| value.clone());
                     line.options.push((letter, value));

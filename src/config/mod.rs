@@ -1,4 +1,4 @@
-//! What the user has typed and set, read and checked.
+//! The command line and the environment, parsed and checked.
 
 pub mod cli;
 pub mod settings;

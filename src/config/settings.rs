@@ -1,4 +1,4 @@
-//! AUTOSSH_* and the command line become settings, or the reason why not (autossh(1), ENVIRONMENT).
+//! Reads the settings from AUTOSSH_* and the command line, and checks them (autossh(1), ENVIRONMENT).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -10,16 +10,16 @@ use autossh_core::rules::{Monitoring, Rules};
 
 use crate::config::cli::{CommandLine, is_digits};
 
-/// How long a test may wait for the network on each of its two ways, unless polls come quicker than that.
+/// Half the time that a test may take, unless the poll time is short.
 const NET_TIMEOUT: Duration = Duration::from_secs(15);
-/// The largest number of seconds or starts that is taken.
+/// The largest number of seconds or starts that is accepted.
 const LARGEST: i64 = 2_147_483_647;
-/// The most bytes that AUTOSSH_MESSAGE may add to the test message.
+/// The maximum length of AUTOSSH_MESSAGE in bytes.
 const MAX_MESSAGE: usize = 64;
-/// ssh's options that leave no session to monitor: -W, -O, -Q and -G.
+/// ssh's options that open no session, so that there is nothing to monitor: -W, -O, -Q and -G.
 const NO_SESSION: [u8; 4] = [b'W', b'O', b'Q', b'G'];
 
-/// The loopback address that ssh's forwards are found at.
+/// The loopback address at which ssh's forwards listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// 127.0.0.1
@@ -48,22 +48,22 @@ AUTOSSH_PIDFILE, AUTOSSH_POLL, AUTOSSH_PORT. autossh(1) explains them.
 pub enum LogTarget {
     /// syslog, facility user.
     Syslog,
-    /// The end of this file.
+    /// This file, appended to.
     File(PathBuf),
 }
 
-/// Everything that was asked for, checked.
+/// All settings, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The arguments for ssh.
     pub ssh_args: Vec<OsString>,
-    /// Where in `ssh_args` the monitor's forwards go.
+    /// The index in `ssh_args` at which the monitor's forwards are inserted.
     pub forwards_index: usize,
-    /// What decisions depend on.
+    /// The settings that decisions depend on.
     pub rules: Rules,
     /// The loopback address of the monitor's forwards.
     pub family: Family,
-    /// `-f`: in the background.
+    /// `-f`: go to the background.
     pub background: bool,
     /// Half the time that one connection test may take.
     pub net_timeout: Duration,
@@ -75,15 +75,15 @@ pub struct Settings {
     pub pid_file: Option<PathBuf>,
     /// Where log lines go.
     pub log_target: LogTarget,
-    /// The largest level number that is logged.
+    /// The highest level number that is logged.
     pub log_level: u8,
     /// AUTOSSH_DEBUG: lines for syslog also go to stderr.
     pub log_on_stderr: bool,
-    /// What the log should say about these settings at the start.
+    /// Messages about these settings, for the log.
     pub notes: Vec<(Level, String)>,
 }
 
-/// A value that cannot be used: what it is called, what it was, what would be right.
+/// A value that cannot be used: its name, the value, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invalid {
     name: &'static str,
@@ -97,7 +97,7 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Reads the environment through `variable`, checks everything and works out the defaults.
+/// Reads the environment through `variable`, checks everything and fills in defaults.
 ///
 /// # Errors
 /// The first value that cannot be used.
@@ -132,7 +132,7 @@ pub fn resolve(line: CommandLine, variable: impl Fn(&str) -> Option<OsString>) -
 
     let gate_time = number("AUTOSSH_GATETIME", 0)?.map_or(defaults.gate_time, seconds);
     let gate_time = if line.background { Duration::ZERO } else { gate_time };
-    // A negative number is no limit.
+    // A negative number means no limit.
     let max_starts = number("AUTOSSH_MAXSTART", -LARGEST)?.and_then(|starts| u64::try_from(starts).ok());
 
     let debug = variable("AUTOSSH_DEBUG").is_some();
@@ -184,7 +184,7 @@ pub fn resolve(line: CommandLine, variable: impl Fn(&str) -> Option<OsString>) -
     })
 }
 
-/// How to monitor, and whether that is what `-M` said.
+/// How to monitor, and whether `-M` decided that.
 ///
 /// AUTOSSH_PORT overrides `-M` (autossh(1), ENVIRONMENT), in case ssh should want that letter one day.
 fn monitoring(
@@ -214,7 +214,7 @@ fn monitoring(
     Ok((monitoring, typed.is_some() && set.is_none()))
 }
 
-/// Reads `port[:echo_port]`.
+/// Parses `port[:echo_port]`.
 fn port(name: &'static str, value: &OsStr) -> Result<Monitoring, Invalid> {
     let invalid = || Invalid {
         name,
@@ -252,7 +252,7 @@ fn family(options: &[(u8, OsString)]) -> Family {
     flag.or(keyword).unwrap_or(Family::V4)
 }
 
-/// The family that `-o AddressFamily=VALUE` names, in one of the ways ssh_config(5) lets people write it.
+/// The family that `-o AddressFamily=VALUE` names, in any of the forms that ssh_config(5) allows.
 fn address_family(option: &OsStr) -> Option<Family> {
     let text = option.to_str()?.trim();
     let (keyword, value) = text.split_once(|c: char| c == '=' || c.is_ascii_whitespace())?;
@@ -290,7 +290,7 @@ fn number_in(
     }
 }
 
-/// A decimal number, with blanks around it or not.
+/// A decimal number; blanks around it are ignored.
 fn decimal(text: &str) -> Option<i64> {
     text.trim_matches(|c: char| c.is_ascii_whitespace()).parse().ok()
 }

@@ -1,11 +1,11 @@
-//! The words in which the loop and the pure rooms speak: what can happen, and what is to be done.
+//! The interface of the core: events, which can happen, and actions, which the loop carries out.
 
 use crate::exit_policy::ChildExit;
 use crate::level::Level;
 use crate::test_schedule::TestTrigger;
 use alloc::string::String;
 
-/// What can happen, the most urgent first: exit > restart on request > ssh's death > lifetime > due test.
+/// What can happen, the most urgent first: exit > restart on request > ssh's exit > lifetime > due test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// TERM, INT or QUIT.
@@ -14,38 +14,38 @@ pub enum Event {
     Restart,
     /// ssh runs, with this pid.
     Started(i32),
-    /// ssh could not be started; why not.
+    /// ssh could not be started, and why.
     NotStarted(String),
-    /// ssh said on its stderr that the monitor's port could not be forwarded on the server.
+    /// ssh reported on stderr that the server refused the monitor's forward.
     ForwardRefused,
-    /// ssh has ended.
+    /// ssh has exited.
     ChildExited(ChildExit),
-    /// The machine has slept, or autossh was stopped.
+    /// The machine was suspended, or autossh was stopped.
     Resumed,
-    /// The connection test under way has come to its end.
+    /// The connection test is finished.
     Tested(Outcome),
-    /// Something about the network can have made a way.
+    /// A network change that may restore connectivity.
     NetworkChanged,
     /// HUP.
     Hangup,
     /// ALRM.
     TestNow,
-    /// Time has passed: lifetime, starts, tests and phase may have come due.
+    /// Time has passed, so something may be due.
     Tick,
 }
 
-/// What a connection test brought.
+/// The result of a connection test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The right answer in time.
+    /// The right answer arrived in time.
     Passed,
-    /// No right answer: how, and in words for the log.
+    /// It did not: in which way, and in words for the log.
     Failed(Failure, String),
-    /// The test could not be made, for want of something on this machine, which says nothing about the connection.
+    /// The test could not be made because this machine lacks something, which says nothing about the connection.
     Impossible(String),
 }
 
-/// The ways in which a test fails, as far as they mean different things.
+/// How a test failed, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
     /// Nothing listens on the monitor port here: ssh is not logged in yet, or does not forward.
@@ -60,30 +60,30 @@ pub enum Failure {
     Foreign,
 }
 
-/// What is to be done.
+/// What the loop must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start ssh; the answer is [`Event::Started`] or [`Event::NotStarted`].
+    /// Start ssh; [`Event::Started`] or [`Event::NotStarted`] follows.
     Start,
-    /// Ask ssh to end.
+    /// Send ssh SIGTERM.
     Term,
-    /// Exit ssh.
+    /// Send ssh SIGKILL.
     Kill,
-    /// Begin a connection test; the answer is [`Event::Tested`].
+    /// Begin a connection test; [`Event::Tested`] follows.
     Test(TestTrigger),
-    /// Forget the test under way.
+    /// Drop the current test.
     DropTest,
-    /// Take note in the pid file that a test has passed.
+    /// Update the times of the pid file: a test has passed.
     TouchPidFile,
-    /// Tell systemd that the service is up.
+    /// Tell systemd that the service is ready.
     NotifyReady,
-    /// Tell systemd that the service is about to end.
+    /// Tell systemd that the service is stopping.
     NotifyStopping,
     /// Write a line to the log.
     Log(Level, String),
-    /// Write a line to the log, and to stderr whatever the log's target.
+    /// Write a line to the log, and to stderr wherever the log goes.
     Explain(Level, String),
-    /// Leave; no ssh is left, or none that could be ended.
+    /// Exit; no ssh is left, or none that can be killed.
     Exit(Exit),
 }
 
@@ -104,11 +104,11 @@ impl Action {
     }
 }
 
-/// How autossh ends.
+/// How autossh exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// With this exit status.
     Status(i32),
-    /// By this signal, so that whoever waits can tell.
+    /// By this signal, so that the parent can tell.
     Signal(i32),
 }

@@ -1,8 +1,8 @@
-//! When ssh has ended: start it again, or exit (autossh(1), EXIT STATUS).
+//! When ssh has exited: restart it, or exit (autossh(1), EXIT STATUS).
 
 use core::time::Duration;
 
-/// How an ssh ended.
+/// How ssh exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChildExit {
     /// It exited with this status.
@@ -11,14 +11,14 @@ pub enum ChildExit {
     Signal(i32),
 }
 
-/// What the ssh that ended was to autossh.
+/// Which ssh it was that exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPhase {
     /// The first ssh, and it did not live for the gate time.
     WithinGate,
     /// The first ssh, and it lived for the gate time.
     First,
-    /// A later ssh, or there is no gate: it is known that things work, or failing is no reason to stop.
+    /// A later ssh, or there is no gate: the setup is known to work, or failures are no reason to exit.
     Trusted,
 }
 
@@ -35,18 +35,18 @@ impl StartPhase {
     }
 }
 
-/// What to do now.
+/// What follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Start ssh again.
+    /// Restart ssh.
     Restart,
     /// Exit with this status.
     Exit(i32),
-    /// Exit with status 1, and say on stderr too that the gate time is the reason.
+    /// Exit with status 1, and name the gate time as the reason, on stderr too.
     GiveUp,
 }
 
-/// What to do after an ssh of this standing has ended that way. `service` is AUTOSSH_NTSERVICE.
+/// What to do after an ssh in this phase has exited that way. `service` is AUTOSSH_NTSERVICE.
 pub fn decide(ended: ChildExit, standing: StartPhase, service: bool) -> Decision {
     match (ended, standing) {
         (ChildExit::Signal(_), _) => Decision::Restart,

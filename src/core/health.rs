@@ -1,4 +1,4 @@
-//! What the connection tests have shown so far, and what follows from the next one (autossh(1), MONITORING).
+//! What the connection tests have shown, and what follows from the next result (autossh(1), MONITORING).
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -12,12 +12,12 @@ use crate::rules::{Monitoring, Rules};
 use crate::test_schedule::{Schedule, TestTrigger};
 use crate::time::Time;
 
-/// So many ssh in a row may end because an automatic forward was refused before autossh goes on without a monitor.
+/// Number of ssh in a row that exit because an automatic forward was refused, before autossh goes on without a monitor.
 const REFUSALS: u32 = 2;
-/// After so many ssh in a row that failed their first test, sharing a connection is a likely cause.
+/// Number of ssh in a row that fail their first test, after which connection sharing is a likely cause.
 const UNSOUND: u32 = 2;
 
-/// What is known of the traffic through ssh.
+/// What is known about the traffic through ssh.
 #[derive(Debug)]
 pub struct Health {
     monitoring: Monitoring,
@@ -25,16 +25,16 @@ pub struct Health {
     first_poll: Duration,
     /// A test of this autossh has passed once.
     proven: bool,
-    /// So many ssh in a row have failed a test without passing one before.
+    /// Number of ssh in a row that failed a test without passing one before.
     unsound: u32,
-    /// So many ssh in a row have ended because an automatic forward was refused.
+    /// Number of ssh in a row that exited because an automatic forward was refused.
     refusals: u32,
     said: Said,
-    /// The tests of the ssh that runs.
+    /// The tests of the running ssh.
     tests: Option<Tests>,
 }
 
-/// What need not be said again.
+/// What has been logged and need not be repeated.
 #[derive(Debug, Default)]
 struct Said {
     never_passed: Vec<Failure>,
@@ -51,14 +51,14 @@ struct Tests {
     refused: bool,
 }
 
-/// What a test's outcome means for ssh.
+/// What a test result means for ssh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing new.
+    /// Nothing changes.
     Nothing,
-    /// This ssh is sound: its first test has passed.
+    /// This ssh works: its first test has passed.
     Healthy,
-    /// This ssh must be started again.
+    /// This ssh must be restarted.
     Down,
 }
 
@@ -82,7 +82,7 @@ impl Health {
         self.monitoring != Monitoring::Off
     }
 
-    /// Whether a failed test can cost the ssh that runs: the monitor was asked for, or has passed once.
+    /// Whether a failed test restarts ssh: the monitor was asked for, or has passed a test.
     pub fn has_consequence(&self) -> bool {
         match self.monitoring {
             Monitoring::Off => false,
@@ -91,9 +91,9 @@ impl Health {
         }
     }
 
-    /// An ssh has been started at `now`; somebody `waits` to hear that traffic flows.
+    /// An ssh was started at `now`; `waits` if readiness is still to be reported.
     pub fn started(&mut self, now: Time, waits: bool) {
-        // An automatic monitor wants to have passed before it is needed.
+        // An automatic monitor must pass a test before it has consequences.
         let early = waits || !self.has_consequence();
         self.tests = self.is_monitored().then(|| Tests {
             schedule: Schedule::new(now, self.first_poll, self.poll, early),
@@ -108,26 +108,26 @@ impl Health {
         self.tests.as_ref().filter(|tests| tests.under_way.is_none()).map(|tests| tests.schedule.due())
     }
 
-    /// The test that is due at `now`, which counts as begun.
+    /// Takes the test that is due at `now`; it counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
         let tests = self.tests.as_mut().filter(|tests| tests.under_way.is_none())?;
         tests.under_way = tests.schedule.take(now);
         tests.under_way
     }
 
-    /// The next test is due now.
+    /// Makes the next test due now.
     pub fn run_now(&mut self, now: Time) {
         if let Some(tests) = &mut self.tests {
             tests.schedule.run_now(now);
         }
     }
 
-    /// The network has changed. Returns whether that is news: the next test was not brought forward yet.
+    /// The network has changed. Returns whether this brought the next test forward, and not an earlier change.
     pub fn network_changed(&mut self, now: Time) -> bool {
         self.tests.as_mut().is_some_and(|tests| tests.schedule.changed(now))
     }
 
-    /// The machine has slept: a test under way is forgotten.
+    /// The machine was suspended: the current test is dropped.
     pub fn resumed(&mut self, now: Time, actions: &mut Vec<Action>) {
         if let Some(tests) = &mut self.tests {
             let interrupted = tests.under_way.take();
@@ -138,7 +138,7 @@ impl Health {
         }
     }
 
-    /// ssh is going to end: there is nothing more to test.
+    /// ssh is being terminated: there is nothing more to test.
     pub fn stop(&mut self, actions: &mut Vec<Action>) {
         if self.tests.as_ref().is_some_and(|tests| tests.under_way.is_some()) {
             actions.push(Action::DropTest);
@@ -146,7 +146,7 @@ impl Health {
         self.tests = None;
     }
 
-    /// ssh has said that the monitor's forward was refused on the server.
+    /// ssh has reported that the server refused the monitor's forward.
     pub fn forward_refused(&mut self, actions: &mut Vec<Action>) {
         if let Some(tests) = &mut self.tests {
             tests.refused = true;
@@ -157,14 +157,14 @@ impl Health {
         }
     }
 
-    /// ssh has ended by itself.
+    /// ssh has exited by itself.
     pub fn ended(&mut self, ended: ChildExit, actions: &mut Vec<Action>) {
         let refused = self.tests.as_ref().is_some_and(|tests| tests.refused);
         self.stop(actions);
         if self.has_consequence() || !refused || ended != ChildExit::Status(255) {
             return;
         }
-        // ExitOnForwardFailure has made our forward, which nobody asked for, cost the user the session.
+        // With ExitOnForwardFailure our automatic forward has ended the session.
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= REFUSALS {
             self.monitoring = Monitoring::Off;
@@ -172,7 +172,7 @@ impl Health {
         }
     }
 
-    /// The test under way has come to its end at `now`.
+    /// The current test finished at `now`.
     pub fn tested(&mut self, outcome: &Outcome, now: Time, actions: &mut Vec<Action>) -> Verdict {
         let consequence = self.has_consequence();
         let Some(tests) = &mut self.tests else {
@@ -232,7 +232,7 @@ impl Health {
         }
     }
 
-    /// Says, as far as it can be known, why a test has failed that costs ssh.
+    /// Logs the likely reason of a failed test that restarts ssh.
     fn explain(&mut self, failure: Failure, sound: bool, actions: &mut Vec<Action>) {
         if !self.proven {
             self.say_never_passed(failure, actions);

@@ -1,14 +1,14 @@
 //! The levels of log lines, as in syslog(3).
 
-/// How much a line matters; the numbers are syslog's and AUTOSSH_LOGLEVEL's.
+/// The level of a line, with the numbers of syslog and AUTOSSH_LOGLEVEL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something that ends autossh or costs it a part of its work.
+    /// Something that ends autossh or prevents part of its work.
     Error = 3,
-    /// Something the user should look at.
+    /// Something that needs attention.
     Warning = 4,
-    /// What happens in the ordinary course of things.
+    /// Normal operation.
     Info = 6,
-    /// For whoever wants to know each step.
+    /// Details for debugging.
     Debug = 7,
 }

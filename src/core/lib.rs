@@ -1,7 +1,7 @@
 //! autossh's decisions: what each event leads to, as a function of the rules, the state and the time.
 //!
-//! The core knows no clock, socket, file or process. That is by construction: it is a crate without the standard library
-//! (`no_std`), without unsafe code, and it compiles on its own, without any other crate (`tests/run.sh` does that).
+//! The core knows no clock, socket, file or process, by construction: it is a crate without the standard library
+//! (`no_std`) and without unsafe code, and a test compiles it without any other crate.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

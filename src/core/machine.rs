@@ -1,7 +1,7 @@
 //! What each event does in each state. Pure: no clock, no process, no socket.
 //!
-//! Whoever drives this hands in what has happened in the order of its priority, [`Event::Tick`] last, and carries out
-//! the actions that come back.
+//! The caller passes events in the order of their priority, [`Event::Tick`] last, and carries out the actions that are
+//! returned.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -19,18 +19,18 @@ use crate::test_schedule::TestTrigger;
 use crate::time::Time;
 use crate::time::in_units;
 
-/// How long ssh may take to heed TERM before it gets KILL (autossh(1), SIGNALS).
+/// Time from SIGTERM to SIGKILL when ssh is terminated (autossh(1), SIGNALS).
 const TERM_TIME: Duration = Duration::from_secs(5);
-/// How long a killed ssh may take to be gone before autossh leaves without it: the kernel can hold it for ever.
+/// Time after SIGKILL until autossh exits without ssh: the kernel may keep it without limit.
 const KILL_TIME: Duration = Duration::from_secs(5);
-/// A change of the network ends a backoff wait this much later, since an address and its route are two changes.
+/// Time from a network change to the end of a backoff wait, since an address and its route are two changes.
 const START_SETTLE: Duration = Duration::from_millis(200);
-/// An ssh without a monitor that has lived for so long is taken to be up (autossh(1), SYSTEMD).
+/// Time after which an ssh without a monitor counts as up (autossh(1), SYSTEMD).
 const UP_TIME: Duration = Duration::from_secs(1);
-/// systemd is told so at the latest, so that an unreachable server never holds up a boot.
+/// Time after which readiness is reported in any case, so that an unreachable server does not delay the boot.
 const READY_TIME: Duration = Duration::from_secs(30);
 
-/// The state, and all that decides what an event does in it.
+/// The state machine of autossh.
 #[derive(Debug)]
 pub struct Machine {
     rules: Rules,
@@ -42,13 +42,13 @@ pub struct Machine {
     last_start: Time,
     hold_off: HoldOff,
     health: Health,
-    /// Somebody (systemd) still waits to hear that traffic flows.
+    /// systemd still waits for readiness.
     readiness_pending: bool,
     normal_end_said: bool,
 }
 
 impl Machine {
-    /// Begins at `started_at`; `random` gives the jitter; `readiness_pending` if systemd waits to hear that the service is up.
+    /// Starts at `started_at`; `random` provides the jitter; `readiness_pending` if systemd waits for readiness.
     pub fn new(rules: Rules, started_at: Time, random: fn() -> u64, readiness_pending: bool) -> Machine {
         Machine {
             random,
@@ -65,12 +65,12 @@ impl Machine {
         }
     }
 
-    /// What goes on now.
+    /// The current state.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// How often ssh has been started.
+    /// How many times ssh was started.
     pub fn starts(&self) -> u64 {
         self.starts
     }
@@ -80,7 +80,7 @@ impl Machine {
         self.health.is_monitored()
     }
 
-    /// Since when changes of the network are of interest, if they are.
+    /// From when on network changes are acted on, if they are at all.
     pub fn heeds_network_from(&self) -> Option<Time> {
         let heeds = match self.state {
             State::Waiting { .. } => true,
@@ -90,7 +90,7 @@ impl Machine {
         (heeds && self.rules.watch_network).then(|| self.hold_off.until())
     }
 
-    /// When [`Event::Tick`] is due next, if nothing else happens.
+    /// When [`Event::Tick`] is due, if nothing else happens.
     pub fn deadline(&self) -> Option<Time> {
         let next = match self.state {
             State::Waiting { until } => Some(until),
@@ -103,7 +103,7 @@ impl Machine {
         earliest(earliest(next, ready), self.lifetime_deadline().filter(|_| !self.state.is_leaving()))
     }
 
-    /// What `event` at `now` leads to.
+    /// Handles `event` at `now`, and returns what to do.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -167,7 +167,7 @@ impl Machine {
                 actions.push(Action::info("signalled to kill and restart ssh"));
                 self.end_ssh(Then::Restart, now, actions);
             }
-            // It comes to the same, or something more important is under way.
+            // A start or something more important is under way.
             State::Starting | State::Stopping { .. } | State::Over => {}
         }
     }
@@ -181,7 +181,7 @@ impl Machine {
                     actions.push(Action::info("prodded: starting ssh now"));
                 }
             }
-            // The start that follows will not wait.
+            // The next start will not wait.
             State::Stopping { then: Then::Restart, .. } => self.tries = 0,
             State::Starting | State::Running { .. } | State::Stopping { .. } | State::Over => {}
         }
@@ -289,7 +289,7 @@ impl Machine {
         }
     }
 
-    /// Starts ssh, unless it has been started often enough (AUTOSSH_MAXSTART).
+    /// Starts ssh, unless AUTOSSH_MAXSTART is reached.
     fn start(&mut self, now: Time, actions: &mut Vec<Action>) {
         if self.rules.max_starts.is_some_and(|most| self.starts >= most) {
             return self.no_more_starts(actions);
@@ -302,7 +302,7 @@ impl Machine {
         actions.push(Action::Start);
     }
 
-    /// There is no ssh any more and there shall be another.
+    /// Plans the next start: ssh is gone.
     fn retry(&mut self, now: Time, actions: &mut Vec<Action>) {
         if self.rules.max_starts.is_some_and(|most| self.starts >= most) {
             return self.no_more_starts(actions);
@@ -325,7 +325,7 @@ impl Machine {
         self.exit(Exit::Status(0), actions);
     }
 
-    /// Ends ssh, if there is one, and then does what is said.
+    /// Terminates ssh, if there is one, and then goes on with `then`.
     fn end_ssh(&mut self, then: Then, now: Time, actions: &mut Vec<Action>) {
         match (&mut self.state, then) {
             (State::Running { .. } | State::Starting, _) => {
@@ -347,12 +347,12 @@ impl Machine {
         actions.push(Action::Exit(end));
     }
 
-    /// The end of autossh's life (AUTOSSH_MAXLIFETIME).
+    /// When AUTOSSH_MAXLIFETIME is over.
     fn lifetime_deadline(&self) -> Option<Time> {
         self.rules.lifetime.map(|lifetime| self.started_at.saturating_add(lifetime))
     }
 
-    /// When an ssh without a monitor is taken to be up.
+    /// When an ssh without a monitor counts as up.
     fn ready_at(&self) -> Option<Time> {
         match self.state {
             State::Running { since, .. } if self.readiness_pending && !self.is_monitored() => {

@@ -1,4 +1,4 @@
-//! What is said when things do not work: the likely cause and the way out.
+//! Messages about failures: the likely cause and what to do.
 
 use alloc::format;
 use alloc::string::String;
@@ -42,7 +42,7 @@ fn refused(monitoring: Monitoring, meanwhile: &str) -> String {
     )
 }
 
-/// A new session's first test was not answered, though tests have passed before.
+/// The first test of a new session failed, though tests have passed before.
 pub fn port_held(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -55,7 +55,7 @@ pub fn port_held(monitoring: Monitoring) -> String {
     }
 }
 
-/// ssh has said that the remote forward failed.
+/// ssh has reported that the remote forward was refused.
 pub fn forward_refused(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -77,11 +77,11 @@ fn held(port: u16) -> String {
 pub const SHARED: &str = "session after session fails its first connection test: if ssh shares a connection \
     (ControlMaster, ControlPath), starting it again cannot help, since the shared one stays; use -S none for this tunnel";
 
-/// An automatic forward, refused, has cost the user session after session.
+/// Refused automatic forwards have ended several sessions.
 pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
     going on without a monitor; ServerAliveInterval notices a dead connection then";
 
-/// The first ssh has ended within the gate time; perhaps for the sake of a monitor that nobody asked for.
+/// The first ssh exited within the gate time, perhaps because of an automatic monitor.
 pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool) -> String {
     let status = match ended {
         ChildExit::Status(status) => format!("with status {status}"),
@@ -102,12 +102,12 @@ pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool) ->
 /// AUTOSSH_MAXSTART is 0.
 pub const NO_STARTS: &str = "AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit";
 
-/// `ssh -N` has ended with status 0.
+/// `ssh -N` has exited with status 0.
 pub const NORMAL_END: &str = "ssh -N does not end by itself: somebody has sent it SIGTERM, or it has gone on in the \
     background or left its forwards to a shared connection, where autossh cannot watch it (ControlPersist, ControlMaster \
     or ForkAfterAuthentication in ssh_config; use -S none, or -o ForkAfterAuthentication=no)";
 
-/// The line for the log that goes with a decision.
+/// The log line for a decision.
 pub fn child_exit(ended: ChildExit, decision: Decision) -> (Level, String) {
     match (ended, decision) {
         (ChildExit::Signal(signal), _) => (Level::Info, format!("ssh exited on signal {signal}, restarting ssh")),

@@ -1,4 +1,4 @@
-//! What the user has asked for, as far as decisions depend on it (autossh(1), ENVIRONMENT).
+//! The settings that decisions depend on (autossh(1), ENVIRONMENT).
 
 use core::time::Duration;
 
@@ -7,7 +7,7 @@ use core::time::Duration;
 pub enum Monitoring {
     /// Not at all: `-M 0`.
     Off,
-    /// A loop of forwards through ports that autossh picks: no port was given.
+    /// No port was given: a loop of forwards through ports that autossh picks.
     Automatic,
     /// A loop of forwards from this port to this port and back to the one above: `-M port`.
     Loop {
@@ -28,9 +28,9 @@ pub enum Monitoring {
 pub struct Rules {
     /// How the connection is monitored.
     pub monitoring: Monitoring,
-    /// ssh was told to run no command (`-N`), so that its output is nobody's data.
+    /// `-N`: ssh runs no command, so its output is not a user's data.
     pub no_command: bool,
-    /// AUTOSSH_NTSERVICE: ssh is started again after status 0 too.
+    /// AUTOSSH_NTSERVICE: ssh is restarted after status 0 too.
     pub service: bool,
     /// Time between connection tests, and the longest wait before a start.
     pub poll: Duration,
@@ -38,11 +38,11 @@ pub struct Rules {
     pub first_poll: Duration,
     /// How long the first ssh must live.
     pub gate_time: Duration,
-    /// How often ssh may be started.
+    /// How many times ssh may be started.
     pub max_starts: Option<u64>,
     /// How long autossh may live.
     pub lifetime: Option<Duration>,
-    /// Whether changes of the network are heeded.
+    /// Whether network changes are acted on.
     pub watch_network: bool,
 }
 

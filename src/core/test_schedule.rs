@@ -4,25 +4,25 @@ use core::time::Duration;
 
 use crate::time::Time;
 
-/// How long after the last change of the network a test begins, so that addresses and routes are all there.
+/// Time from the last network change to a test, so that all addresses and routes are there.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A network that never settles puts a test off no longer than this.
+/// The longest delay of a test by a network that does not settle.
 const MAX_SETTLE: Duration = Duration::from_secs(5);
-/// How long an overdue test waits after a suspend: Wi-Fi needs a moment.
+/// Delay of an overdue test after a suspend: Wi-Fi takes time to connect.
 const AFTER_SLEEP: Duration = Duration::from_secs(10);
-/// The first early test comes this long after ssh's start.
+/// Time from the start of ssh to the first early test.
 const FIRST_EARLY: Duration = Duration::from_secs(1);
-/// When even early tests have failed for this long, something is wrong.
+/// If early tests have failed for this long, something is wrong.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Why a test is made, and with it what a failure means.
+/// Why a test is made, which decides what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestTrigger {
-    /// Its time has come: failing it has consequences.
+    /// The poll time is over; a failure has consequences.
     Regular,
-    /// The same, but sooner, since the network changed.
+    /// The same, but earlier, because the network changed.
     Change,
-    /// To know early whether traffic flows: failing it has no consequence.
+    /// To know early whether traffic flows; a failure has no consequence.
     Early,
 }
 
@@ -35,7 +35,7 @@ pub struct Schedule {
     change: Option<Change>,
 }
 
-/// Early tests, fewer and fewer until one passes.
+/// Early tests, at growing intervals until one passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Early {
     at: Time,
@@ -43,7 +43,7 @@ struct Early {
     long: Time,
 }
 
-/// A change of the network that has brought the next test forward.
+/// A network change that has brought the next test forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Change {
     first: Time,
@@ -72,7 +72,7 @@ impl Schedule {
         self.regular.min(early).min(change)
     }
 
-    /// The test that is due at `now`, if one is; it counts as begun.
+    /// Takes the test that is due at `now`, if any; it counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
         let trigger = if self.regular <= now {
             TestTrigger::Regular
@@ -88,7 +88,7 @@ impl Schedule {
         Some(trigger)
     }
 
-    /// An early test has failed at `now`: the next comes twice as late. Returns whether this has gone on for long.
+    /// An early test failed at `now`: the interval doubles. Returns whether this has gone on for long.
     pub fn early_failed(&mut self, now: Time) -> bool {
         let Some(early) = &mut self.early else {
             return false;
@@ -98,17 +98,17 @@ impl Schedule {
         now >= early.long
     }
 
-    /// A test has passed: there is nothing to find out early.
+    /// A test has passed: no more early tests are needed.
     pub fn passed(&mut self) {
         self.early = None;
     }
 
-    /// The next test is due now: SIGALRM.
+    /// Makes the next test due now (SIGALRM).
     pub fn run_now(&mut self, now: Time) {
         self.regular = self.regular.min(now);
     }
 
-    /// The network has changed: the next test is due once it has settled. Returns whether that is news.
+    /// The network has changed: the next test is due once it has settled. Returns whether no earlier change did that.
     pub fn changed(&mut self, now: Time) -> bool {
         let news = self.change.is_none();
         let first = self.change.map_or(now, |change| change.first);
@@ -117,7 +117,7 @@ impl Schedule {
         news
     }
 
-    /// The machine has slept until `now`; `interrupted` if a test was under way. An overdue test gets its moment.
+    /// The machine was suspended until `now`; `interrupted` if a test was under way. An overdue test is delayed.
     pub fn resumed(&mut self, now: Time, interrupted: bool) {
         let later = now.saturating_add(AFTER_SLEEP);
         if interrupted || self.regular <= now {

@@ -1,13 +1,13 @@
-//! Moments, and how a suspend shows in them.
+//! Points in time, and how to detect a suspend.
 
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-/// A moment: the time since boot.
+/// A point in time: the time since boot.
 pub type Time = Duration;
 
-/// One look at the clocks.
+/// One reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// Time since boot, suspend included.
@@ -16,14 +16,14 @@ pub struct Reading {
     pub awake: Time,
 }
 
-/// Tells a suspend from the two times since boot.
+/// Detects a suspend from the two times since boot.
 #[derive(Clone, Copy, Debug)]
 pub struct SleepWatch {
     asleep: Duration,
 }
 
 impl SleepWatch {
-    /// Less than this is the clocks being read one after the other.
+    /// A smaller difference comes from reading one clock after the other.
     const NOTICED: Duration = Duration::from_secs(1);
 
     /// Watches from `reading` on.
@@ -31,11 +31,11 @@ impl SleepWatch {
         SleepWatch { asleep: reading.now.saturating_sub(reading.awake) }
     }
 
-    /// Whether the machine has slept since the last look.
+    /// Whether the machine was suspended since the last reading.
     pub fn slept(&mut self, reading: Reading) -> bool {
         let asleep = reading.now.saturating_sub(reading.awake);
         let slept = asleep.saturating_sub(self.asleep) >= SleepWatch::NOTICED;
-        // A pause between the two readings makes the time asleep look shorter, never longer.
+        // A pause between the two readings makes the suspend look shorter, never longer.
         self.asleep = self.asleep.max(asleep);
         slept
     }

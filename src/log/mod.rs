@@ -1,5 +1,4 @@
-//! The log: which lines are written, how they look, and what becomes of them when their place fails (autossh(1),
-//! LOGGING).
+//! The log: which lines are written, how they look, and what happens when the target fails (autossh(1), LOGGING).
 
 pub mod sink;
 
@@ -23,9 +22,9 @@ pub struct Log {
     fallback: Option<u8>,
     /// Lines for syslog also go to stderr (AUTOSSH_DEBUG).
     also_stderr: bool,
-    /// So many lines could not be written without waiting, and are lost.
+    /// Number of lines that are lost, because writing would have blocked.
     lost: u32,
-    /// It has been said that the log file cannot be written to.
+    /// A write error of the log file has been reported.
     failure_said: bool,
 }
 
@@ -38,7 +37,7 @@ impl Log {
     /// Opens the log that the settings ask for.
     ///
     /// # Errors
-    /// The log file cannot be opened; in words.
+    /// The log file cannot be opened; as text.
     pub fn open(settings: &Settings) -> Result<Log, String> {
         let target = match &settings.log_target {
             LogTarget::Syslog => Target::Syslog(sink::syslog()),
@@ -50,7 +49,7 @@ impl Log {
                 )
             }
         };
-        // Info lines must not get between a user and the output of a remote command.
+        // Info lines must not mix with the output of a remote command.
         let disturbs =
             io::IsTerminal::is_terminal(&io::stderr()) || !(settings.rules.no_command || std::process::id() == 1);
         let fallback = if disturbs { Level::Warning as u8 } else { settings.log_level };
@@ -64,7 +63,7 @@ impl Log {
         })
     }
 
-    /// Writes a line that must be seen: on stderr too, whatever the log is.
+    /// Writes a line that must be seen: to stderr too, wherever the log goes.
     pub fn explain(&mut self, level: Level, text: &str) {
         if !self.line(level, text) {
             complain(text);
@@ -105,7 +104,7 @@ impl Log {
         to_stderr
     }
 
-    /// Opens a log file anew (HUP).
+    /// Reopens the log file (HUP).
     pub fn reopen(&mut self) {
         let Target::File(file) = &mut self.target else {
             return;
@@ -120,7 +119,7 @@ impl Log {
         }
     }
 
-    /// stderr is not ours any more: we are in the background.
+    /// Stops using stderr: we are in the background.
     pub fn let_go_of_stderr(&mut self) {
         self.fallback = None;
     }
@@ -129,7 +128,7 @@ impl Log {
         self.lost = self.lost.saturating_add(1);
     }
 
-    /// Says once, wherever it can be heard, that the log file cannot be written to.
+    /// Reports once, where it can be seen, that the log file cannot be written to.
     fn say_failure(&mut self, error: &io::Error) {
         let Target::File(file) = &self.target else {
             return;
@@ -147,17 +146,17 @@ impl Log {
     }
 }
 
-/// Writes a line of autossh's to stderr, whatever the log is: what ends autossh at its start must be seen.
+/// Writes a line to stderr, wherever the log goes: errors that end autossh at startup must be seen.
 pub fn complain(text: &str) {
     stderr(&["autossh: ", text].concat());
 }
 
 fn stderr(line: &str) {
-    // Where stderr is full or closed, nobody can be told.
+    // If stderr is full or closed, there is nowhere else to report it.
     let _ = sink::write_now(io::stderr().as_fd(), [line, "\n"].concat().as_bytes());
 }
 
-/// A moment in local time, as the log file has it: `YYYY/MM/DD HH:MM:SS`.
+/// A time in local time, as in the log file: `YYYY/MM/DD HH:MM:SS`.
 pub fn stamp(time: SystemTime) -> String {
     let t = local(time);
     format!(
@@ -171,7 +170,7 @@ pub fn stamp(time: SystemTime) -> String {
     )
 }
 
-/// A moment in local time, as syslog has it: `Mmm dd HH:MM:SS`.
+/// A time in local time, as in syslog: `Mmm dd HH:MM:SS`.
 fn stamp_syslog(time: SystemTime) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let t = local(time);

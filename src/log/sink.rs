@@ -1,4 +1,4 @@
-//! Where log lines can go: a file, a descriptor of ours, syslog, stderr. No write to any of them ever waits.
+//! Where log lines can go: a file, a descriptor of ours, syslog, stderr. Writing never blocks.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -18,7 +18,7 @@ use autossh_core::level::Level;
 
 /// syslogd's socket.
 const DEV_LOG: &str = "/dev/log";
-/// So many symbolic links are followed in search of a descriptor of ours.
+/// Maximum number of symbolic links that are followed to find a descriptor of ours.
 const MAX_LINKS: usize = 8;
 
 /// A file that lines are appended to (AUTOSSH_LOGFILE).
@@ -26,12 +26,12 @@ const MAX_LINKS: usize = 8;
 pub struct LogFile {
     path: PathBuf,
     file: OwnedFd,
-    /// It is a regular file, which may be moved away by whoever rotates logs.
+    /// It is a regular file, which log rotation may move away.
     regular: bool,
 }
 
 impl LogFile {
-    /// Opens `path`; one that stands for a descriptor of ours, such as `/dev/stdout`, is a duplicate of that.
+    /// Opens `path`; if it names a descriptor of ours, such as `/dev/stdout`, that is duplicated.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -41,7 +41,7 @@ impl LogFile {
         }
         let fifo = fs::metadata(&path).is_ok_and(|metadata| metadata.file_type().is_fifo());
         let file = File::options()
-            // A FIFO that we could read too opens without a reader, and does not break when one goes.
+            // A FIFO opened for reading too needs no reader to be opened, and does not fail when a reader goes away.
             .read(fifo)
             .append(true)
             .create(!fifo)
@@ -51,7 +51,7 @@ impl LogFile {
         Ok(LogFile { path, file: file.into(), regular })
     }
 
-    /// Opens the file anew, since it may have been rotated away (HUP). Should that fail, the old one stays.
+    /// Reopens the file, since it may have been rotated (HUP). If that fails, the old one stays.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -70,19 +70,19 @@ impl LogFile {
     /// Appends a line.
     ///
     /// # Errors
-    /// It cannot be written, or not all of it; `WouldBlock` if that would take waiting.
+    /// It cannot be written, or not all of it; `WouldBlock` if that would block.
     pub fn write(&self, line: &[u8]) -> io::Result<()> {
         write_now(self.file.as_fd(), line)
     }
 }
 
-/// Writes all of `bytes` to a descriptor without waiting, whether or not it is set not to block: others may share it.
+/// Writes all of `bytes` to a descriptor without blocking, even if it is a blocking one: others may share it.
 ///
 /// # Errors
-/// As for write(2); `WouldBlock` if it would take waiting.
+/// As for write(2); `WouldBlock` if it would block.
 pub fn write_now(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let count = match send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
-        // No socket. One that poll(2) calls writable takes a line of our length without blocking.
+        // Not a socket. If poll(2) reports it as writable, it takes a line of our length without blocking.
         Err(Errno::ENOTSOCK) => {
             let mut fds = [PollFd::new(descriptor, PollFlags::POLLOUT)];
             if poll(&mut fds, PollTimeout::ZERO)? == 0 {
@@ -95,13 +95,13 @@ pub fn write_now(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     if count == bytes.len() { Ok(()) } else { Err(Errno::ENOSPC.into()) }
 }
 
-/// A line's text with who says it: `autossh[PID]: text`. In one piece of just that size, since a log goes on for years,
-/// and strings that grow as they are written leave an allocator with odd ends.
+/// A line's text with the identity: `autossh[PID]: text`. Allocated once with its final size, so that a log that is
+/// written for years does not fragment the heap.
 pub fn with_ident(text: &str) -> String {
     ["autossh[", &std::process::id().to_string(), "]: ", text].concat()
 }
 
-/// The descriptor of ours that `path` stands for, be it by way of symbolic links.
+/// The descriptor of ours that `path` names, directly or through symbolic links.
 fn own_descriptor(path: &Path) -> Option<RawFd> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -114,7 +114,7 @@ fn own_descriptor(path: &Path) -> Option<RawFd> {
     None
 }
 
-/// The descriptor that the very name `path` stands for.
+/// The descriptor of ours that the name `path` itself stands for.
 fn named_descriptor(path: &Path) -> Option<RawFd> {
     let text = path.to_str()?;
     match text {
@@ -145,7 +145,7 @@ fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
 /// syslog by way of the `syslog` crate, with a backend that finds a restarted syslogd again and never waits for one.
 pub type Syslog = Logger<Datagrams, Rfc3164>;
 
-/// Opens the way to syslog, which works as soon as there is a syslogd.
+/// A connection to syslog, which works as soon as there is a syslogd.
 pub fn syslog() -> Syslog {
     Logger::new(Datagrams { socket: None }, Rfc3164)
 }
@@ -164,7 +164,7 @@ pub fn write_syslog(syslog: &mut Syslog, level: Level, stamp: &str, text: &str) 
     }
 }
 
-/// The socket to syslogd, a datagram a write.
+/// The socket to syslogd; each write is one datagram.
 #[derive(Debug)]
 pub struct Datagrams {
     socket: Option<UnixDatagram>,
@@ -187,7 +187,7 @@ impl Write for Datagrams {
                 done => return done,
             }
         }
-        // The first line, or the syslogd that we knew is gone: there may be another.
+        // This is the first line, or syslogd has gone away and may have been restarted.
         self.socket.insert(Datagrams::connect()?).send(line)
     }
 
@@ -200,7 +200,7 @@ impl Write for Datagrams {
 #[derive(Debug)]
 pub struct Rfc3164;
 
-/// A line and the time that it is to be stamped with.
+/// A line and its time stamp.
 struct Stamped<'a> {
     stamp: &'a str,
     text: &'a str,

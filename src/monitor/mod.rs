@@ -1,4 +1,4 @@
-//! The monitor: the forwards that ssh is given for it, the listener for the answers, and the test under way.
+//! The monitor: its forwards for ssh, the listener for the answers, and the current test.
 
 pub mod probe;
 
@@ -25,11 +25,11 @@ use autossh_core::time::Time;
 const PICK_FROM: u16 = 10_000;
 /// Automatic ports are picked up to here.
 const PICK_TO: u16 = 32_767;
-/// So many picks may be taken before picking counts as failed.
+/// Maximum number of attempts to pick a free port.
 const PICKS: u32 = 1_000;
-/// So many callers are taken before the loop goes round again.
+/// Maximum number of connections that are accepted in one round of the loop.
 const MAX_ACCEPTS: u32 = 128;
-/// The listener rests so long when no descriptor is left for a caller.
+/// How long the listener pauses when no descriptor is left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// An early test takes no longer than this.
 const MAX_EARLY: Duration = Duration::from_secs(10);
@@ -39,11 +39,11 @@ const MAX_EARLY: Duration = Duration::from_secs(10);
 pub struct Monitor {
     monitoring: Monitoring,
     loopback: IpAddr,
-    /// Where the answers of the loop arrive.
+    /// Where the answers of a loop arrive.
     listener: Option<TcpListener>,
-    /// The listener is left alone until then.
+    /// The listener is paused until then.
     paused_until: Time,
-    /// The automatic ports of the ssh that runs.
+    /// The automatic ports of the running ssh.
     picks: Option<Picks>,
     probe: Option<Probe>,
     node: OsString,
@@ -58,7 +58,7 @@ struct Picks {
     remote: Pick,
 }
 
-/// A port that no other autossh on this machine picks for as long as this lives.
+/// A port that no other autossh on this machine picks while this exists.
 #[derive(Debug)]
 struct Pick {
     port: u16,
@@ -100,14 +100,14 @@ impl Monitor {
         })
     }
 
-    /// The words that make a new ssh forward for the monitor; automatic ports are picked anew.
+    /// The monitor's forwards for a new ssh; automatic ports are picked again.
     ///
     /// # Errors
     /// No port could be picked.
     pub fn forwards(&mut self) -> io::Result<Vec<OsString>> {
         let (local, remote) = match self.monitoring {
             Monitoring::Off => return Ok(Vec::new()),
-            // The server, not we, connects to the echo service: it is at 127.0.0.1 whatever family ssh came by.
+            // The server connects to the echo service, so it is at 127.0.0.1 whatever family ssh uses.
             Monitoring::Echo { port, echo } => {
                 return Ok(vec!["-L".into(), format!("{port}:127.0.0.1:{echo}").into()]);
             }
@@ -151,7 +151,7 @@ impl Monitor {
     /// Begins a connection test.
     ///
     /// # Errors
-    /// The outcome, when it is known at once.
+    /// The outcome, if it is known at once.
     pub fn begin(&mut self, trigger: TestTrigger, now: Time) -> Result<(), Outcome> {
         self.probe = None;
         let Some(port) = self.local_port() else {
@@ -171,12 +171,12 @@ impl Monitor {
         [self.node.as_bytes(), ours.as_bytes(), self.message.as_bytes(), b"\r\n"].concat()
     }
 
-    /// Forgets the test under way.
+    /// Drops the current test.
     pub fn drop_test(&mut self) {
         self.probe = None;
     }
 
-    /// When [`Monitor::advance`] must be called next, if nothing comes.
+    /// When [`Monitor::advance`] must be called next, if nothing arrives.
     pub fn deadline(&self, now: Time) -> Option<Time> {
         let rest = Some(self.paused_until).filter(|until| *until > now);
         self.probe.as_ref().map(|probe| probe.deadline).into_iter().chain(rest).min()
@@ -190,7 +190,7 @@ impl Monitor {
             .chain(self.probe.iter().flat_map(Probe::interest))
     }
 
-    /// Takes callers and goes on with the test; its outcome and how long it took, once there is one.
+    /// Accepts connections and continues the test; returns its outcome and duration once it is finished.
     pub fn advance(&mut self, now: Time) -> Option<(Outcome, Duration)> {
         self.take_callers(now);
         let probe = self.probe.as_mut()?;
@@ -198,7 +198,7 @@ impl Monitor {
         let took = now.saturating_sub(probe.began);
         self.probe = None;
         if outcome == Outcome::Passed {
-            // ssh and the server listen on the ports themselves now.
+            // ssh and the server now listen on the ports themselves.
             if let Some(picks) = &mut self.picks {
                 picks.local.reserved = None;
                 picks.remote.reserved = None;
@@ -207,12 +207,12 @@ impl Monitor {
         Some((outcome, took))
     }
 
-    /// Takes every connection, between tests too, so that strangers never fill the backlog.
+    /// Accepts every connection, between tests too, so that other users cannot fill the backlog.
     fn take_callers(&mut self, now: Time) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.paused_until <= now) else {
             return;
         };
-        // So many at a time, lest somebody who connects without end keep us from everything else.
+        // A limited number at a time, so that a flood of connections does not block everything else.
         for _ in 0..MAX_ACCEPTS {
             match listener.accept() {
                 Ok((stream, _)) => {
@@ -232,7 +232,7 @@ impl Monitor {
         }
     }
 
-    /// Picks a free port and keeps it for ssh.
+    /// Picks a free port and reserves it for ssh.
     fn pick(&self) -> io::Result<Pick> {
         let span = u64::from(PICK_TO.saturating_sub(PICK_FROM)).saturating_add(1);
         for _ in 0..PICKS {
@@ -250,17 +250,17 @@ impl Monitor {
     }
 }
 
-/// Binds a free address so that another autossh finds it taken, and ssh, which asks for sharing, does not.
+/// Binds a free address so that it is taken for another autossh, but not for ssh, which sets SO_REUSEADDR.
 fn reserve(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    // Only after binding: asking for sharing before would let two of us share.
+    // Only after binding: set before, two autossh could bind the same port.
     socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     Ok(socket)
 }
 
-/// Whether an error of accept(2) concerns one caller, and not the listener.
+/// Whether an error of accept(2) concerns one connection, and not the listener.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
 }

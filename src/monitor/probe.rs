@@ -1,7 +1,7 @@
 //! One connection test: a state machine over sockets that never block (autossh(1), MONITORING).
 //!
 //! The message goes to the monitor port. In the loop it must come back on a connection to our listener, which anybody on
-//! this machine can connect to: only the right bytes count, and whoever brings others costs nothing.
+//! this machine can connect to: only the right bytes count, and other connections have no effect.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,16 +15,16 @@ use crate::text::error_text;
 use autossh_core::event::{Failure, Outcome};
 use autossh_core::time::Time;
 
-/// The most connections that are held while one of them may bring the answer.
+/// Maximum number of connections that are held while waiting for the answer.
 const MAX_PEERS: usize = 64;
 
-/// A test under way.
+/// The current test.
 #[derive(Debug)]
 pub struct Probe {
     target: SocketAddr,
     stream: TcpStream,
     message: Vec<u8>,
-    /// So many bytes of the message are sent; none while the connection is being made.
+    /// Number of bytes of the message that are sent; none while connecting.
     sent: usize,
     answer: Answer,
     /// When it began.
@@ -36,9 +36,9 @@ pub struct Probe {
 /// Where the answer is expected.
 #[derive(Debug)]
 enum Answer {
-    /// On the same connection; so many bytes of it have come.
+    /// On the same connection; this many bytes have arrived.
     Echo(usize),
-    /// On one of the connections that our listener has taken.
+    /// On one of the connections that our listener has accepted.
     Loop(Vec<Peer>),
 }
 
@@ -46,13 +46,13 @@ enum Answer {
 #[derive(Debug)]
 struct Peer {
     stream: TcpStream,
-    /// So many bytes of the answer have come.
+    /// Number of bytes of the answer that have arrived.
     right: usize,
 }
 
-/// What one read brought of the answer.
+/// The progress of an answer after one read.
 enum Progress {
-    /// So many right bytes so far, fewer than all.
+    /// This many right bytes so far, fewer than all.
     Partial(usize),
     /// All of the answer.
     Complete,
@@ -61,7 +61,7 @@ enum Progress {
 }
 
 impl Probe {
-    /// Begins to connect to `target`; the answer comes by way of a listener if it is a `looped` test.
+    /// Begins to connect to `target`; the answer arrives at the listener if it is a `looped` test.
     ///
     /// # Errors
     /// The outcome, when it is known at once.
@@ -84,14 +84,14 @@ impl Probe {
             Err(errno) => return Err(no_listener(target, &io::Error::from(errno))),
         }
         let stream = TcpStream::from(socket);
-        // With nobody listening on a port of the ephemeral range, the kernel may pick just that as our own and connect us
-        // to ourselves, where we would hear our own echo: as good as refused.
+        // If nothing listens on a port of the ephemeral range, the kernel may pick that port as ours and connect us to
+        // ourselves, and we would receive our own message: this counts as refused.
         if stream.local_addr().is_ok_and(|own| own == target) {
             return Err(no_listener(target, &Errno::ECONNREFUSED.into()));
         }
         let answer = if looped { Answer::Loop(Vec::new()) } else { Answer::Echo(0) };
         let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline };
-        // To a port of this machine the connection is there at once, as a rule.
+        // A connection to this machine is usually established at once.
         probe.send()?;
         Ok(probe)
     }
@@ -107,7 +107,7 @@ impl Probe {
             .chain(callers.map(|caller| (caller.stream.as_fd(), PollFlags::POLLIN)))
     }
 
-    /// Takes a connection that our listener has accepted. It is believed when it brings the answer.
+    /// Takes a connection that our listener has accepted. Only the answer on it proves that it is ssh's.
     pub fn caller(&mut self, stream: TcpStream) {
         if let Answer::Loop(callers) = &mut self.answer {
             if callers.len() >= MAX_PEERS {
@@ -118,7 +118,7 @@ impl Probe {
         }
     }
 
-    /// Goes as far as it goes without waiting; the outcome, once there is one.
+    /// Continues as far as possible without blocking; returns the outcome once there is one.
     pub fn advance(&mut self, now: Time) -> Option<Outcome> {
         if let Err(failed) = self.send().and_then(|()| self.still_open()) {
             return Some(failed);
@@ -152,12 +152,12 @@ impl Probe {
         outcome.or_else(|| (now >= self.deadline).then(|| self.out_of_time()))
     }
 
-    /// Sends what is still to be sent.
+    /// Sends the rest of the message.
     fn send(&mut self) -> Result<(), Outcome> {
         while let Some(rest) = self.message.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(count) => self.sent = self.sent.saturating_add(count),
-                // The connection is still being made, or takes no more.
+                // Still connecting, or the send buffer is full.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if self.sent == 0 => return Err(no_listener(self.target, &error)),
@@ -167,7 +167,7 @@ impl Probe {
         Ok(())
     }
 
-    /// In the loop nothing of meaning comes back on the sending connection, but its end does mean something.
+    /// In a loop the answer does not come back on the sending connection, but its end matters.
     fn still_open(&mut self) -> Result<(), Outcome> {
         if self.sent == 0 || matches!(self.answer, Answer::Echo(_)) {
             return Ok(());
@@ -195,7 +195,7 @@ impl Probe {
     }
 }
 
-/// Reads on in an answer that must be `message`, of which `right` bytes have come.
+/// Continues to read an answer that must equal `message`, of which `right` bytes have arrived.
 fn read_on(stream: &mut TcpStream, message: &[u8], mut right: usize) -> Progress {
     let mut buffer = [0; 512];
     loop {

@@ -22,15 +22,15 @@ use crate::sys::signals::Inherited;
 use crate::text::error_text;
 use autossh_core::exit_policy::ChildExit;
 
-/// Where ssh is, if nobody says otherwise.
+/// The default ssh.
 const DEFAULT: &str = "/usr/bin/ssh";
-/// What runs a script that does not say itself what runs it, as for execvp(3).
+/// Runs scripts without an interpreter line, as execvp(3) does.
 const SHELL: &CStr = c"/bin/sh";
 /// The size of the stack that a child has until its exec: several times what it takes.
 const STACK: usize = 8 * 1024;
 
-/// Finds the ssh to run: `wanted` (AUTOSSH_PATH), else the usual one, else the one on PATH. The answer is absolute, for
-/// it is resolved once and must hold wherever we go.
+/// Finds the ssh to run: `wanted` (AUTOSSH_PATH), else the default, else the one on PATH. The path is absolute,
+/// since it is looked up once and the working directory may change.
 ///
 /// # Errors
 /// What is wrong with it, as text.
@@ -58,7 +58,7 @@ fn usable(program: &Path) -> Result<PathBuf, String> {
 
 fn on_path(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, String> {
     let directories = path.map(std::env::split_paths).into_iter().flatten();
-    // An empty entry stands for the directory we are in.
+    // An empty entry means the working directory.
     let candidates = directories.map(|directory| {
         if directory.as_os_str().is_empty() { Path::new(".").join(name) } else { directory.join(name) }
     });
@@ -70,20 +70,20 @@ fn on_path(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, String> {
 pub struct Launcher {
     /// Its full path.
     pub program: PathBuf,
-    /// The signals as we found them.
+    /// The signals as they were when autossh was started.
     pub inherited: Inherited,
-    /// For -f: the directory that the user was in. ssh then runs without our terminal, and what it says comes to us.
+    /// For -f: the directory that the user was in. ssh then runs without a terminal, and its stderr is a pipe to us.
     pub background: Option<PathBuf>,
 }
 
-/// What has just been started.
+/// An ssh that has just been started.
 #[derive(Debug)]
 pub struct Child {
     /// Its pid.
     pub pid: Pid,
-    /// In the background: what it says on stderr.
+    /// With -f: its stderr.
     pub stderr: Option<File>,
-    /// In the background: why it had to be started in `/`.
+    /// With -f: why it was started in `/`.
     pub lost_directory: Option<Errno>,
 }
 
@@ -150,7 +150,7 @@ impl Launcher {
             dup2_stderr(stderr)?;
         }
         prctl::set_pdeathsig(death_signal)?;
-        // A parent that died before that call will not be missed by the kernel.
+        // The kernel does not report a parent that died before that call.
         if getppid() != parent {
             return Err(Errno::ESRCH);
         }
@@ -173,23 +173,22 @@ fn execute(args: &[*const c_char]) -> Errno {
     Errno::last()
 }
 
-/// Asks ssh to end; a stopped one is continued, so that it hears.
+/// Sends ssh SIGTERM, and SIGCONT so that a stopped one receives it.
 pub fn ask_to_end(pid: Pid) {
     let _ = kill(pid, Signal::SIGTERM);
     let _ = kill(pid, Signal::SIGCONT);
 }
 
-/// What a child of ours has done.
+/// What has happened to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// It has ended.
+    /// It has exited.
     Exited(ChildExit),
     /// This signal has stopped it.
     Stopped(i32),
 }
 
-/// The next child that has ended or stopped, if there is one. Every child is reaped: as PID 1 we get orphans that we
-/// never started.
+/// The next child that has exited or stopped, if any. Every child is reaped: as PID 1 we inherit orphans.
 #[expect(unsafe_code, reason = "nix loses a child that a real-time signal has killed: it knows no such signal")]
 pub fn reap() -> Option<(Pid, Report)> {
     loop {

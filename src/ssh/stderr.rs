@@ -1,4 +1,4 @@
-//! What ssh says on stderr in the background, as lines for the log (autossh(1), LOGGING).
+//! ssh's stderr in the background, as lines for the log (autossh(1), LOGGING).
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -10,25 +10,25 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use crate::text::escape;
 use autossh_core::time::Time;
 
-/// Lines are cut at so many bytes.
+/// Maximum length of a line in bytes.
 const MAX_LINE: usize = 1024;
-/// So many lines are let through in each [`WINDOW`].
+/// Maximum number of lines in each [`WINDOW`].
 const MAX_LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
-/// What ssh says, in all its versions, when the server does not listen on a port for it.
+/// What all versions of ssh write when the server refuses a remote forward.
 const FORWARD_FAILED: &str = "remote port forwarding failed for listen port ";
 
-/// What comes of ssh's talk.
+/// What ssh's stderr contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SshOutput {
     /// A line for the log.
     Line(String),
-    /// The server does not listen on this port for ssh. Known even where the line is one too many for the log, as it may
-    /// be with `ssh -v`.
+    /// The server refuses to listen on this port. Reported even if the line is dropped by the rate limit, as with
+    /// `ssh -v`.
     ForwardFailed(u16),
 }
 
-/// ssh's end of the talk.
+/// ssh's stderr.
 #[derive(Debug)]
 pub struct SshStderr {
     pipe: File,
@@ -36,16 +36,16 @@ pub struct SshStderr {
 }
 
 impl SshStderr {
-    /// Listens to `pipe`.
+    /// Reads from `pipe`.
     ///
     /// # Errors
-    /// The pipe cannot be made not to block.
+    /// The pipe cannot be made non-blocking.
     pub fn new(pipe: File) -> io::Result<SshStderr> {
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(SshStderr { pipe, lines: Lines::default() })
     }
 
-    /// Reads what there is, and hands what comes of it to `take`. Comes back if more can come.
+    /// Reads what is there, and passes the results to `take`. Returns itself if more may follow.
     pub fn read(mut self, now: Time, take: &mut dyn FnMut(SshOutput)) -> Option<SshStderr> {
         if self.read_on(now, take) {
             return Some(self);
@@ -54,12 +54,12 @@ impl SshStderr {
         None
     }
 
-    /// Reads what there is. Returns whether more can come. Not inlined, or its buffer would lie on the loop's stack even
-    /// where nothing is ever read.
+    /// Reads what is there. Returns whether more may follow. Not inlined, so that its buffer is not on the loop's stack
+    /// when nothing is read.
     #[inline(never)]
     fn read_on(&mut self, now: Time, take: &mut dyn FnMut(SshOutput)) -> bool {
         let mut buffer = [0; 8 * 1024];
-        // A few rounds: somebody who talks without end must not keep us from everything else.
+        // A limited number of reads, so that endless output does not block everything else.
         for _ in 0..16 {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => return false,
@@ -72,8 +72,8 @@ impl SshStderr {
         true
     }
 
-    /// ssh has ended: hands over what is still there. Whoever else holds the pipe, a ControlPersist master say, is not
-    /// waited for.
+    /// ssh has exited: passes on what is still there. If another process holds the pipe open, such as a ControlPersist
+    /// master, it is not waited for.
     pub fn finish(mut self, now: Time, take: &mut dyn FnMut(SshOutput)) {
         self.read_on(now, take);
         self.lines.finish(take);
@@ -86,7 +86,7 @@ impl AsFd for SshStderr {
     }
 }
 
-/// Cuts a stream of bytes into lines fit for a log.
+/// Splits a stream of bytes into lines for the log.
 #[derive(Debug, Default)]
 struct Lines {
     line: Vec<u8>,
@@ -141,7 +141,7 @@ impl Lines {
     }
 }
 
-/// The port that ssh says the server does not listen on, if that is what it says.
+/// The port that the server refuses, if the line says that.
 fn failed_forward(line: &[u8]) -> Option<u16> {
     let (_, rest) = std::str::from_utf8(line).ok()?.split_once(FORWARD_FAILED)?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;

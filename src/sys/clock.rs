@@ -13,10 +13,10 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 
-/// Where there is no timer the clock is looked at this often, since poll(2)'s timeouts stop in a suspend.
+/// Without a timer the clock is read this often, since the timeouts of poll(2) stop during suspend.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The clock and its alarm. Whether the alarm is set is known to the kernel alone.
+/// The clock and its alarm. Only the kernel knows whether the alarm is set.
 #[derive(Debug)]
 pub struct Clock {
     id: ClockId,
@@ -24,7 +24,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The clock that counts suspend, where the kernel has it for timers too, else the one that does not.
+    /// The clock that includes suspend, if the kernel supports it for timers, else the one that does not.
     ///
     /// # Errors
     /// No timer can be made.
@@ -41,19 +41,19 @@ impl Clock {
     /// Reads the clocks.
     ///
     /// # Errors
-    /// The kernel has no such clock, which [`Clock::new`] has ruled out.
+    /// The kernel has no such clock, which [`Clock::new`] excludes.
     pub fn read(&self) -> Result<Reading, Errno> {
         let read = |id| clock_gettime(id).map(Duration::from);
-        // In this order a pause between the two does not look like time asleep.
+        // In this order a pause between the two does not look like a suspend.
         let now = read(self.id)?;
         Ok(Reading { now, awake: read(ClockId::CLOCK_MONOTONIC)? })
     }
 
-    /// Makes the descriptor readable from `at` on, or never. Each call replaces the last, and takes back an expiry that
-    /// has already shown. Returns how long poll(2) may wait: for ever, unless the kernel refuses the timer.
+    /// Makes the descriptor readable from `at` on, or never. Each call replaces the last, and clears an expiry that has
+    /// not been read. Returns how long poll(2) may wait: without limit, unless the kernel refuses the timer.
     pub fn set_alarm(&mut self, at: Option<Time>, now: Time) -> PollTimeout {
         let set = match at {
-            // A time of zero would switch the timer off.
+            // Zero would disable the timer.
             Some(at) => self.timer.set(
                 Expiration::OneShot(TimeSpec::from(at.max(Duration::from_nanos(1)))),
                 TimerSetTimeFlags::TFD_TIMER_ABSTIME,
@@ -67,7 +67,7 @@ impl Clock {
     }
 }
 
-/// The timeout for poll(2) that ends at `at`, rounded up lest the loop turn until then.
+/// The timeout for poll(2) that ends at `at`, rounded up so that the loop does not spin.
 fn timeout(at: Option<Time>, now: Time) -> PollTimeout {
     let wait = at.map_or(LONGEST_TIMEOUT, |at| at.saturating_sub(now).min(LONGEST_TIMEOUT));
     let millis = wait.as_nanos().div_ceil(1_000_000);

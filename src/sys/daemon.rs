@@ -1,4 +1,4 @@
-//! `-f`: into the background, and the daemon's word to the caller that everything has been started.
+//! `-f`: goes to the background, and tells the caller when ssh has been started.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,23 +13,23 @@ use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, 
 use crate::sys::signals::Signals;
 use autossh_core::event::Exit;
 
-/// On which side of the fork we are.
+/// The two sides of the fork.
 #[derive(Debug)]
 pub enum ForkSide {
-    /// Where the user waits: all is said and done, and this is how it ends.
+    /// The caller: the daemon has reported or ended, and this is how to exit.
     Caller(Exit),
-    /// In the background, in a session of our own; the caller waits for our word.
+    /// The daemon, in a session of its own; the caller waits for readiness.
     Daemon(Readiness),
 }
 
-/// The daemon's word to the caller, which has not been given yet.
+/// The daemon's report to the caller, not sent yet.
 #[derive(Debug)]
 pub struct Readiness {
     pipe: File,
     null: File,
 }
 
-/// Forks. The caller comes back when the daemon has given its word, or has ended without.
+/// Forks. In the caller this returns when the daemon has reported readiness or has ended.
 ///
 /// # Errors
 /// No pipe, no process, or no signals for the caller.
@@ -47,7 +47,7 @@ pub fn daemonize() -> io::Result<ForkSide> {
             drop((write, null));
             let told = wait_for_word(File::from(read), child);
             if told.is_err() {
-                // Nothing is left half started.
+                // Do not leave it half started.
                 let _ = kill(child, Signal::SIGTERM);
             }
             told.map(ForkSide::Caller)
@@ -56,19 +56,19 @@ pub fn daemonize() -> io::Result<ForkSide> {
 }
 
 impl Readiness {
-    /// ssh is running: goes to `/`, lets go of the caller's standard streams, and lets the caller go.
+    /// ssh is running: changes to `/`, releases the caller's standard streams, and lets the caller exit.
     pub fn notify_ready(mut self) {
         // None of these can fail: there is a `/`, and the descriptors are open.
         let _ = chdir("/");
         let _ = dup2_stdin(&self.null);
         let _ = dup2_stdout(&self.null);
         let _ = dup2_stderr(&self.null);
-        // A caller that is gone needs no word.
+        // If the caller is gone, nobody needs to be told.
         let _ = self.pipe.write_all(&[0]);
     }
 }
 
-/// Waits for the daemon's word; a signal to stop is handed on, and then ours.
+/// Waits for readiness; a signal to stop is passed on to the daemon, and then ends us.
 fn wait_for_word(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
     let mut signals = Signals::new()?;
     let mut stopped_by = None;
@@ -94,7 +94,7 @@ fn wait_for_word(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
         let told = match pipe.read(&mut word) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Ok(1) => true,
-            // It ended, and has said why.
+            // It has ended, and has reported why.
             Ok(_) | Err(_) => false,
         };
         return Ok(stopped_by.unwrap_or(Exit::Status(i32::from(!told))));

@@ -1,6 +1,6 @@
-//! Where the system enters: `main` in C's terms, so that nothing has been changed about signals before we look at them.
+//! The entry point: C's `main`, so that nothing has changed the signals before we look at them.
 //!
-//! Rust's own entry would ignore SIGPIPE and so hide from us what it was when we were started, which ssh must inherit.
+//! Rust's own entry ignores SIGPIPE, which would hide its disposition at startup, and ssh must inherit that.
 
 #![cfg_attr(test, expect(dead_code, reason = "tests have an entry of their own"))]
 
@@ -24,7 +24,7 @@ pub extern "C" fn main(count: c_int, args: *const *const c_char) -> c_int {
     let count = usize::try_from(count).unwrap_or_default();
     let args = match count {
         0 => &[],
-        // SAFETY: the system gives us so many pointers, which stay as they are.
+        // SAFETY: the system passes `argc` pointers, which do not change.
         _ => unsafe { std::slice::from_raw_parts(args, count) },
     };
     let args = args.iter().skip(1).map(|arg| {
@@ -40,7 +40,7 @@ pub extern "C" fn main(count: c_int, args: *const *const c_char) -> c_int {
     }
 }
 
-/// Opens `/dev/null` where stdin, stdout or stderr is closed, so that no file or socket of ours comes to stand there.
+/// Opens `/dev/null` where stdin, stdout or stderr is closed, so that no file or socket of ours takes its number.
 fn open_standard_streams() {
     const STANDARD: [RawFd; 3] = [0, 1, 2];
     for descriptor in STANDARD {

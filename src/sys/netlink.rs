@@ -1,4 +1,4 @@
-//! rtnetlink(7): whether something about the network has changed that can make a way (autossh(1), THE NETWORK).
+//! rtnetlink(7): network changes that may restore connectivity (autossh(1), THE NETWORK).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -13,21 +13,21 @@ const GROUPS: u32 = (libc::RTMGRP_LINK
     | libc::RTMGRP_IPV6_ROUTE) as u32;
 /// The size of `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// Where the type stands in `struct nlmsghdr`.
+/// Offset of the type in `struct nlmsghdr`.
 const KIND: usize = 4;
-/// Where the scope stands in `struct ifaddrmsg`.
+/// Offset of the scope in `struct ifaddrmsg`.
 const ADDRESS_SCOPE: usize = 3;
-/// Where the flags stand in `struct ifinfomsg`.
+/// Offset of the flags in `struct ifinfomsg`.
 const LINK_FLAGS: usize = 8;
-/// Where the type stands in `struct rtmsg`.
+/// Offset of the type in `struct rtmsg`.
 const ROUTE_TYPE: usize = 7;
 
-/// The kernel's news of the network.
+/// A socket that receives network changes from the kernel.
 #[derive(Debug)]
 pub struct NetworkWatch(OwnedFd);
 
 impl NetworkWatch {
-    /// Begins to listen; nothing, where the kernel does not let us, as in some containers.
+    /// Begins to listen; `None` if the kernel does not permit it, as in some containers.
     pub fn listen() -> Option<NetworkWatch> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).ok()?;
@@ -35,16 +35,16 @@ impl NetworkWatch {
         Some(NetworkWatch(socket))
     }
 
-    /// Reads all the news there is. Returns whether some of it can have made a way.
+    /// Reads all pending messages. Returns whether one of them may restore connectivity.
     pub fn has_changed(&self) -> bool {
-        // A longer message is cut; what we look at stands at its beginning.
+        // A longer message is cut; what we look at is at its beginning.
         let mut buffer = [0; 1024];
         let mut changed = false;
         loop {
             match socket::recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return changed,
                 Ok(count) => changed |= may_restore_connectivity(buffer.get(..count).unwrap_or_default()),
-                // There was more than the socket could hold.
+                // Messages were lost because the socket buffer was full.
                 Err(Errno::ENOBUFS) => changed = true,
                 Err(Errno::EINTR) => {}
                 Err(_) => return changed,
@@ -59,7 +59,7 @@ impl AsFd for NetworkWatch {
     }
 }
 
-/// Whether one of these messages tells of a link that is up, an address beyond this host, or a route.
+/// Whether one of these messages reports a link that is up, a non-local address, or a route.
 fn may_restore_connectivity(mut messages: &[u8]) -> bool {
     while let Some(length) = number(messages, 0).and_then(|length| usize::try_from(length).ok()) {
         if length < HEADER {
@@ -84,7 +84,7 @@ fn may_restore_connectivity(mut messages: &[u8]) -> bool {
     false
 }
 
-/// Whether a link of these flags carries something to other hosts.
+/// Whether a link with these flags can reach other hosts.
 fn is_up(flags: u32) -> bool {
     const WANTED: u32 = (libc::IFF_UP | libc::IFF_RUNNING) as u32;
     const LOOPBACK: u32 = libc::IFF_LOOPBACK as u32;

@@ -9,7 +9,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
-/// A file that names us for as long as this lives.
+/// A file that contains our pid while this exists.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
@@ -17,12 +17,12 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Writes our pid to `path`. Nothing is left there if that fails.
+    /// Writes our pid to `path`. If that fails, no file is left.
     ///
     /// # Errors
     /// It cannot be opened, or not fully written.
     pub fn write(path: PathBuf) -> io::Result<PidFile> {
-        // A FIFO that nobody reads is refused instead of waited for.
+        // A FIFO without a reader is refused instead of waited for.
         let mut file = File::options()
             .write(true)
             .create(true)
@@ -47,14 +47,14 @@ impl PidFile {
         let _ = utimensat(AT_FDCWD, &self.path, &now, &now, UtimensatFlags::FollowSymlink);
     }
 
-    /// Removes the file, unless it is something else than a file: people have devices in its place.
+    /// Removes the file if it is a regular file: it may be a device.
     fn remove(&self) {
         if fs::metadata(&self.path).is_ok_and(|metadata| metadata.is_file()) {
             let _ = fs::remove_file(&self.path);
         }
     }
 
-    /// Whether it still has our pid in it.
+    /// Whether it still contains our pid.
     fn names_us(&self) -> bool {
         let mut found = String::new();
         let file = File::options().read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(&self.path);
@@ -64,7 +64,7 @@ impl PidFile {
 }
 
 impl Drop for PidFile {
-    /// Removes the file, unless it names somebody else by now.
+    /// Removes the file, unless it contains another pid by now.
     fn drop(&mut self) {
         if self.names_us() {
             self.remove();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// 64 random bits that nobody can guess.
+/// 64 random bits that cannot be guessed.
 ///
-/// Where the kernel gives none, which it always does once booted, the pid and the clock have to do.
+/// If the kernel has none, which is possible only early in the boot, they come from the pid and the clock.
 #[expect(unsafe_code, reason = "nix has no getrandom(2)")]
 pub fn random() -> u64 {
     let mut bytes = [0; 8];

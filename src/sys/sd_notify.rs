@@ -1,11 +1,11 @@
-//! sd_notify(3): what systemd is told. A datagram each, never waited for, which is why this is no crate's work.
+//! sd_notify(3): messages to systemd. Each is one datagram that is sent without blocking, which no crate does.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// The way to whoever started us, if they want to hear (NOTIFY_SOCKET).
+/// The socket that NOTIFY_SOCKET names, if any.
 #[derive(Debug)]
 pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
 
@@ -23,29 +23,29 @@ impl Notifier {
         }))
     }
 
-    /// Whether anybody listens.
+    /// Whether there is such a socket.
     pub fn is_heard(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The service is up.
+    /// The service is ready.
     pub fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// The service is about to end.
+    /// The service is stopping.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
-    /// What goes on, for `systemctl status`.
+    /// The status, for `systemctl status`.
     pub fn status(&self, text: &str) {
         self.send(&format!("STATUS={text}"));
     }
 
     fn send(&self, message: &str) {
         if let Some((socket, address)) = &self.0 {
-            // systemd that does not listen now is none the worse for it.
+            // A message that systemd does not receive is no loss.
             let _ = socket.send_to_addr(message.as_bytes(), address);
         }
     }

@@ -1,4 +1,4 @@
-//! Signals: ours become bytes in a pipe; what we were started with is kept for ssh (autossh(1), SIGNALS).
+//! Signals: those that we handle arrive through a pipe; inherited dispositions are kept for ssh (autossh(1), SIGNALS).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// The signals that the loop hears of. CONT still continues; we only want to know.
+/// The signals that the loop handles. CONT still continues the process; the loop only needs to know.
 const HEARD: [Signal; 9] = [
     Signal::SIGTERM,
     Signal::SIGINT,
@@ -21,19 +21,19 @@ const HEARD: [Signal; 9] = [
     Signal::SIGCHLD,
     Signal::SIGCONT,
 ];
-/// The signals that mean nothing to us: the call that they come with fails too, and that is dealt with.
+/// The signals that are ignored: the system call that causes them fails too, and that is handled.
 const IGNORED: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
 
-/// What the signals that we touch did when autossh was started.
+/// The dispositions, at startup, of the signals that we change.
 #[derive(Clone, Debug)]
 pub struct Inherited {
     ignored: Vec<Signal>,
 }
 
 impl Inherited {
-    /// Blocks every signal, so that none is lost or fatal until [`Signals::new`], and keeps what they were to do.
+    /// Blocks every signal, so that none is lost or fatal until [`Signals::new`], and records their dispositions.
     pub fn take() -> Inherited {
-        // It cannot fail with a whole set.
+        // It cannot fail with a full set.
         let _ = SigSet::all().thread_block();
         let ignored = HEARD.into_iter().chain(IGNORED).filter(|signal| is_ignored(*signal)).collect();
         for signal in IGNORED {
@@ -42,7 +42,7 @@ impl Inherited {
         Inherited { ignored }
     }
 
-    /// Puts everything back as it was, and no signal blocked. Async-signal-safe, for a child before its exec.
+    /// Restores the dispositions and unblocks all signals. Async-signal-safe, for a child before its exec.
     pub fn put_back(&self) -> nix::Result<()> {
         for signal in HEARD.into_iter().chain(IGNORED) {
             let ignore = self.ignored.contains(&signal);
@@ -53,17 +53,17 @@ impl Inherited {
     }
 }
 
-/// The signals that have come.
+/// Incoming signals.
 #[derive(Debug)]
 pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
 }
 
 impl Signals {
-    /// Begins to hear, and unblocks the signals.
+    /// Installs the handlers and unblocks the signals.
     ///
     /// # Errors
-    /// No pipe, or no handler.
+    /// The pipe or a handler cannot be set up.
     pub fn new() -> io::Result<Signals> {
         let (read, write) = UnixStream::pair()?;
         let heard = HEARD.map(|signal| signal as i32);
@@ -72,7 +72,7 @@ impl Signals {
         Ok(Signals { delivery })
     }
 
-    /// The signals that have come since the last call, each once.
+    /// The signals since the last call, each once.
     pub fn pending(&mut self) -> impl Iterator<Item = Signal> + use<> {
         self.delivery.pending().filter_map(|signal| Signal::try_from(signal).ok())
     }
@@ -84,10 +84,10 @@ impl AsFd for Signals {
     }
 }
 
-/// Ends this process by `signal`, as whoever sent it expects; where that does not work, which is so for PID 1, the
-/// caller exits with 128 + n.
+/// Ends this process with `signal`, as its sender expects. For PID 1 this does not work, and the caller exits with
+/// 128 + n.
 pub fn die_of(signal: i32) {
-    // QUIT would leave a core file, which is for programs that crash.
+    // QUIT would leave a core file, but nothing has crashed.
     let _ = nix::sys::prctl::set_dumpable(false);
     if let Ok(signal) = Signal::try_from(signal) {
         let _ = set(signal, libc::SIG_DFL);

@@ -1,4 +1,4 @@
-//! The terminal's modes, which an ssh that is killed leaves as it had set them (autossh(1), SIGNALS).
+//! The terminal's modes, which ssh does not restore when it is killed (autossh(1), SIGNALS).
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -28,19 +28,19 @@ impl Terminal {
         Terminal { tty: None, modes: None }
     }
 
-    /// Keeps the modes that ssh finds.
+    /// Saves the modes before ssh starts.
     pub fn save(&mut self) {
         if let Some(tty) = self.ours() {
             self.modes = tcgetattr(tty).ok();
         }
     }
 
-    /// Puts the modes back that ssh found.
+    /// Restores the saved modes.
     pub fn restore(&self) {
         let (Some(tty), Some(modes)) = (self.ours(), &self.modes) else {
             return;
         };
-        // Should we not be the foreground group any more by now, the call would stop us.
+        // If we are no longer the foreground group, the call would stop us.
         let mut stops = SigSet::empty();
         stops.add(Signal::SIGTTOU);
         if let Ok(before) = stops.thread_swap_mask(SigmaskHow::SIG_BLOCK) {
@@ -49,13 +49,13 @@ impl Terminal {
         }
     }
 
-    /// ssh has stopped itself on our terminal (`~^Z`): stops us too, so that the shell notices. Comes back when we are
-    /// continued. Returns whether there is a terminal for which to do so.
+    /// ssh has stopped itself on our terminal (`~^Z`): stops us too, so that the shell notices. Returns after we are
+    /// continued, with whether there is a terminal at all.
     pub fn stop_with_ssh(&self) -> bool {
         self.tty.is_some() && raise(Signal::SIGTSTP).is_ok()
     }
 
-    /// The terminal, if it is ours to change: other programs own it while we are not the foreground group.
+    /// The terminal, if we may change it: another program uses it while we are not the foreground group.
     fn ours(&self) -> Option<&File> {
         self.tty.as_ref().filter(|tty| tcgetpgrp(tty.as_fd()) == Ok(getpgrp()))
     }

@@ -26,7 +26,7 @@ fn waits() {
     for tries in 0..=5 {
         assert_eq!(plain(600, tries), Duration::ZERO, "{tries}");
     }
-    // As 1.4g was seen to do it.
+    // As observed with 1.4g.
     for (tries, seconds) in [(6, 2), (7, 8), (8, 18), (9, 32), (10, 50), (11, 72), (12, 98), (13, 128), (14, 162)] {
         assert_eq!(plain(600, tries), secs(seconds), "{tries}");
     }

@@ -50,7 +50,7 @@ fn running(rules: Rules) -> Machine {
     machine
 }
 
-/// A machine that waits for long before its next start.
+/// A machine with a long wait before its next start.
 fn waiting() -> (Machine, Time) {
     let mut machine = running(rules(OFF, no_gate));
     for _ in 0..30 {
@@ -98,7 +98,7 @@ fn an_ssh_that_does_not_end() {
 
 #[test]
 fn the_order_of_what_comes_at_once() {
-    // exit > restart on request > ssh's death > lifetime > due test.
+    // exit > restart on request > ssh's exit > lifetime > due test.
     let mut events = [
         Event::TestNow,
         Event::ChildExited(ChildExit::Status(0)),
@@ -115,7 +115,7 @@ fn the_order_of_what_comes_at_once() {
     assert_eq!(place(&Event::ChildExited(ChildExit::Status(0))), Some(2));
     assert_eq!(place(&Event::Tick), Some(6));
 
-    // A restart that was asked for wins over an end that would have been autossh's too.
+    // A requested restart wins over an exit of ssh that would have ended autossh.
     let mut machine = running(rules(OFF, no_gate));
     machine.handle(Event::Restart, START);
     machine.handle(Event::ChildExited(ChildExit::Status(3)), START);
@@ -211,7 +211,7 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     assert_eq!(machine.state(), State::Waiting { until: START + Duration::from_millis(200) });
     assert_eq!(machine.heeds_network_from(), Some(START + secs(10)));
 
-    // It brought nothing: the next hold-off is longer.
+    // It achieved nothing: the next hold-off is longer.
     let later = START + secs(11);
     machine.handle(Event::Tick, later);
     machine.handle(Event::Started(42), later);
@@ -220,7 +220,7 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     machine.handle(Event::NetworkChanged, later);
     assert_eq!(machine.heeds_network_from(), Some(later + secs(20)));
 
-    // An ssh that lived long enough was sound.
+    // An ssh that lived long enough did work.
     let later = later + secs(30);
     machine.handle(Event::Tick, later);
     machine.handle(Event::Started(42), later);
@@ -235,7 +235,7 @@ fn a_change_of_the_network_brings_a_test_forward_and_then_there_is_a_hold_off() 
     machine.handle(Event::NetworkChanged, START + secs(100));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::Test(TestTrigger::Change)]);
     assert_eq!(machine.heeds_network_from(), Some(START + secs(111)));
-    // The first test that an ssh passes says that it is sound; the next says nothing new.
+    // The first test that an ssh passes shows that it works; the next shows nothing new.
     machine.handle(Event::Tested(Outcome::Passed), START + secs(101));
     assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
     for (change, hold_off) in [(200, 10), (212, 20), (233, 40)] {

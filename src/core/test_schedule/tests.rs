@@ -37,7 +37,7 @@ fn early_tests_grow_rare_until_one_passes() {
         let passed = now.saturating_sub(START);
         times.push(passed.as_secs());
         assert_eq!(tests.take(now), Some(TestTrigger::Early));
-        // It is for long from the 30th second on.
+        // From the 30th second on it has gone on for long.
         assert_eq!(tests.early_failed(now), passed >= secs(30));
     }
     assert_eq!(times, [1, 2, 4, 8, 16, 32, 64]);
@@ -60,7 +60,7 @@ fn a_change_of_the_network_brings_the_test_forward() {
     // About a second after the last change …
     assert!(!tests.changed(now + Duration::from_millis(900)));
     assert_eq!(tests.due(), now + Duration::from_millis(1900));
-    // … but not put off for ever.
+    // … but not delayed without limit.
     for second in 1..10 {
         tests.changed(now + secs(second));
     }

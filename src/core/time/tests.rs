@@ -1,6 +1,6 @@
 use super::*;
 
-/// A reading so many seconds after boot, of which the machine was awake so many.
+/// A reading `now` seconds after boot, of which the machine was awake for `awake` seconds.
 fn at(now: u64, awake: u64) -> Reading {
     Reading { now: Duration::from_secs(now), awake: Duration::from_secs(awake) }
 }

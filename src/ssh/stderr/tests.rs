@@ -1,6 +1,6 @@
 use super::*;
 
-/// The lines that come of these bytes, each with the second of its arrival, and the ports.
+/// The lines from these bytes, each with the second of its arrival, and the refused ports.
 fn heard(talk: &[(u64, &[u8])]) -> (Vec<String>, Vec<u16>) {
     let mut lines = Lines::default();
     let (mut said, mut ports) = (Vec::new(), Vec::new());

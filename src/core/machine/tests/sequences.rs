@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Any event that is not an answer.
+/// Any event that is not caused by an action.
 fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         1 => Just(Event::Stop(15)),
@@ -29,7 +29,7 @@ fn select_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![Just(Outcome::Passed), Just(FAILED), Just(Outcome::Impossible(String::new()))]
 }
 
-/// What the loop would be like: there is an ssh or not, and a test or not.
+/// A model of the loop: whether there is an ssh, and a test.
 #[derive(Default)]
 struct World {
     ssh: bool,
@@ -98,7 +98,7 @@ proptest! {
             if !world.over {
                 world.step(&mut machine, event, now, starts_fail);
             }
-            // A start that fails may leave the next one due at once; that ends with the starts that are free.
+            // After a failed start the next may be due at once, but only as often as starts are not delayed.
             let mut rounds = 0;
             while !world.over && (rounds == 0 || machine.deadline().is_some_and(|deadline| deadline <= now)) {
                 world.step(&mut machine, Event::Tick, now, starts_fail);
@@ -106,7 +106,7 @@ proptest! {
                 prop_assert!(rounds < 10, "something due is left undone");
             }
         }
-        // A stop always comes to its end, be ssh as deaf as it may.
+        // A stop always ends, even if ssh ignores signals.
         if !world.over {
             world.step(&mut machine, Event::Stop(15), now, false);
         }
