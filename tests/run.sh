@@ -12,7 +12,7 @@ export AUTOSSH_TESTS_NOT_RUN="$not_run"
 
 # Debian's tools that cases use, as command:package; none of them starts a service.
 tools="ssh:openssh-client mandoc:mandoc shellcheck:shellcheck ip:iproute2 iptables:iptables strace:strace
-    lintian:lintian systemd-analyze:systemd python3:python3"
+    lintian:lintian systemd-analyze:systemd python3:python3 dh_bash-completion:bash-completion zsh:zsh fish:fish"
 missing=
 for tool in $tools; do
     command -v "${tool%%:*}" >/dev/null || missing="$missing ${tool#*:}"
@@ -46,7 +46,9 @@ fi
 
 cargo fmt --check
 cargo clippy --quiet --all-targets -- -D warnings
-shellcheck tests/*.sh examples/* packaging/rscreen packaging/autossh-argv0 packaging/*.sh .ci/run
+shellcheck tests/*.sh examples/*.sh examples/autossh.* examples/openwrt.init examples/rscreen packaging/*.sh packaging/autossh \
+    packaging/autossh-argv0 packaging/rscreen packaging/unit-setup packaging/debian/* .ci/run
+shellcheck --shell bash packaging/completions/autossh.bash
 
 if [ -x "$reference" ]; then
     echo "== the same cases on the reference, which must differ where they say so, and nowhere else"

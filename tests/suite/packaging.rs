@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Autossh, Server, is_root, needs, port_pair, program, wait_greeting};
+use crate::harness::{Autossh, Server, is_gone, is_root, needs, port_pair, program, wait_for, wait_greeting};
 use crate::systemd::Ear;
 use crate::{case, table};
 
@@ -54,76 +54,13 @@ fn package() -> Option<&'static Path> {
         .as_deref()
 }
 
-/// A root folder with a dpkg of its own, in which nothing is installed.
-struct ScratchRoot(tempfile::TempDir);
-
-impl ScratchRoot {
-    fn new() -> ScratchRoot {
-        let folder = tempfile::tempdir().unwrap();
-        for path in ["updates", "info", "triggers"] {
-            fs::create_dir_all(folder.path().join("var/lib/dpkg").join(path)).unwrap();
-        }
-        fs::write(folder.path().join("var/lib/dpkg/status"), "").unwrap();
-        ScratchRoot(folder)
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
-    }
-
-    /// dpkg, as far as it knows only of this folder.
-    fn dpkg(&self, words: &[&str]) -> String {
-        let root = format!("--root={}", self.0.path().display());
-        let mut command = Command::new("dpkg");
-        output_of(command.arg(root).args(["--force-depends", "--log=/dev/null"]).args(words))
-    }
-
-    fn version(&self) -> String {
-        self.dpkg(&["--list", "autossh"]).lines().last().unwrap().split_whitespace().nth(2).unwrap().to_owned()
-    }
-
-    /// The command of this name, installed here, as a user of this system would run it.
-    fn run(&self, name: &str, words: &[&str], script: &str) -> Autossh {
-        let command = self.path("usr/bin").join(name).display().to_string();
-        let path = format!("{}:/usr/bin:/bin", self.path("usr/bin").display());
-        let words = [command].into_iter().chain(words.iter().map(|word| (*word).to_owned()));
-        Autossh::run_as(words, script).env("PATH", path).env("SSH_AUTH_SOCK", "/nonexistent")
-    }
-}
-
-case!(the_package_installs_over_debians_and_its_scripts_go_on_working, Beyond, {
+case!(the_package_in_place_of_debians_and_back, Beyond, {
     let Some(debians) = debians("autossh.deb") else { return };
     let (Some(ours), true) = (package(), needs("root", is_root())) else { return };
-    let scratch = ScratchRoot::new();
-    scratch.dpkg(&["--install", debians.to_str().unwrap()]);
-    assert!(scratch.version().starts_with("1.4g"), "{}", scratch.version());
-    let scripts = ["rscreen", "rtmux", "ruscreen", "autossh-argv0"];
-    assert!(scripts.iter().all(|name| scratch.path("usr/bin").join(name).exists()));
-
-    scratch.dpkg(&["--install", ours.to_str().unwrap()]);
-    assert_eq!(scratch.version(), concat!(env!("CARGO_PKG_VERSION"), "-1"));
-    for program in ["usr/bin/autossh", "usr/lib/autossh/autossh"] {
-        let output = output_of(Command::new(scratch.path(program)).arg("-V"));
-        assert_eq!(output, concat!("autossh ", env!("CARGO_PKG_VERSION"), "\n"));
-    }
-    for (name, remote) in [("rscreen", "screen -Rd"), ("ruscreen", "screen -RdU"), ("rtmux", "tmux a || tmux new")] {
-        let mut running = scratch.run(name, &["-p", "22", "host"], "exit 0").run();
-        assert_eq!(running.status(), 0, "{name}: {}", running.story());
-        assert_eq!(running.starts()[0].args()[4..], ["-t", "-p", "22", "host", remote]);
-    }
-    symlink("autossh-argv0", scratch.path("usr/bin/some.host")).unwrap();
-    let running = scratch.run("some.host", &["-x", "a b"], "exit 0").run();
-    assert_eq!(running.starts()[0].args()[4..], ["some.host", "-x", "a b"]);
-    for page in ["autossh", "rscreen", "rtmux", "ruscreen", "autossh-argv0"] {
-        assert!(scratch.path(&format!("usr/share/man/man1/{page}.1.gz")).exists(), "{page}");
-    }
-    for file in ["examples/autossh.host", "examples/example.conf", "copyright", "changelog.Debian.gz"] {
-        assert!(scratch.path("usr/share/doc/autossh").join(file).exists(), "{file}");
-    }
-
-    fs::remove_file(scratch.path("usr/bin/some.host")).unwrap();
-    scratch.dpkg(&["--purge", "autossh"]);
-    assert!(!scratch.path("usr/bin/rscreen").exists() && !scratch.path("usr/lib/autossh").exists());
+    let mut command = Command::new("sh");
+    command.arg(root().join("tests/package.sh")).args([ours, &debians]);
+    let said = output_of(command.env("SSHD_DIRECTORY", Path::new(env!("CARGO_TARGET_TMPDIR")).join("sshd")));
+    assert!(said.ends_with("== the package is sound\n"), "{said}");
 });
 
 case!(lintian_has_nothing_to_say, Beyond, {
@@ -159,6 +96,19 @@ case!(debians_own_argv0_script_works_unmodified, Beyond, {
     assert_eq!(running.starts()[0].args()[4..], ["some.host", "-N", "-L", "1:h:2"]);
 });
 
+/// What a filter for logcheck leaves of a log, as syslogd would write it, with either kind of stamp.
+fn left_by(filter: &Path, log: &str) -> String {
+    let texts = || log.lines().map(|line| &line["YYYY/MM/DD HH:MM:SS ".len()..]);
+    let stamps = ["Nov 21 05:10:01", "2026-11-21T05:10:01.123456+01:00"];
+    let lines: String =
+        stamps.iter().flat_map(|at| texts().map(move |text| format!("{at} some-host {text}\n"))).collect();
+    let mut command = Command::new("grep");
+    command.args(["-v", "-E", "-f"]).arg(filter).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
 case!(debians_filter_for_logcheck_matches_our_lines, Beyond, {
     let Some(filter) = debians("etc/logcheck/ignore.d.workstation/autossh") else { return };
     let port = port_pair().to_string();
@@ -169,16 +119,10 @@ case!(debians_filter_for_logcheck_matches_our_lines, Beyond, {
     running.signal(Signal::SIGTERM);
     running.wait();
     let too_soon = Autossh::new(["-M", "0", "-N", "host"], "exit 255").run();
-    // As syslogd would write them.
     let log = running.log() + &too_soon.log();
-    let lines =
-        log.lines().map(|line| format!("Nov 21 05:10:01 some-host {}\n", &line["YYYY/MM/DD HH:MM:SS ".len()..]));
-    let lines: String = lines.collect();
-    let mut command = Command::new("grep");
-    command.args(["-v", "-E", "-f"]).arg(filter).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    let left = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    // It knows no other stamp.
+    let left = left_by(&filter, &log);
+    let left: String = left.lines().filter(|line| line.starts_with("Nov ")).collect();
     for phrase in [
         "starting ssh (count ",
         "ssh child pid is ",
@@ -187,9 +131,53 @@ case!(debians_filter_for_logcheck_matches_our_lines, Beyond, {
         "timeout polling to accept read connection",
         "port down, restarting ssh",
     ] {
-        assert!(lines.contains(phrase) && !left.contains(phrase), "{phrase} is left of:\n{lines}\n:\n{left}");
+        assert!(log.contains(phrase) && !left.contains(phrase), "{phrase} is left of:\n{log}\n:\n{left}");
     }
     assert!(left.contains("short poll time"), "{left}");
+});
+
+case!(the_filter_for_logcheck_leaves_nothing_of_a_tunnel_that_heals, Beyond, {
+    let refused = "say ssh: connect to host host.example.org port 22: Connection refused; exit 255\n";
+    let lost = "say client_loop: send disconnect: Broken pipe; exit 255\n";
+    let script = [&refused.repeat(7), "relay sound\nrelay sound\n", lost, "relay closed\nhang"].concat();
+    let port = port_pair().to_string();
+    let unstarted = Autossh::new(["-f", "-M", &port, "-N", "host"], &script).env("AUTOSSH_FIRST_POLL", "1");
+    let pid_file = unstarted.path("pid");
+    let mut running = unstarted.env("AUTOSSH_PIDFILE", &pid_file).start();
+    assert_eq!(running.status(), 0, "{}", running.story());
+    let daemon = Pid::from_raw(fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap());
+    let send = |signal| kill(daemon, signal).unwrap();
+
+    running.wait_log_times("waiting ", 2);
+    send(Signal::SIGUSR2);
+    running.wait_log("waiting until ");
+    send(Signal::SIGHUP);
+    running.wait_log("prodded");
+    running.wait_start(8);
+    running.wait_log_times("ssh child pid is ", 8);
+    wait_for("a test that has passed", || {
+        send(Signal::SIGUSR2);
+        running.log().contains("last test passed at ").then_some(())
+    });
+    send(Signal::SIGUSR1);
+    running.wait_start(9);
+    send(Signal::SIGUSR1);
+    running.wait_log("port down, restarting ssh");
+    running.wait_log_times("ssh child pid is ", 12);
+    kill(Pid::from_raw(running.starts()[11].pid), Signal::SIGKILL).unwrap();
+    running.wait_log("ssh exited on signal 9");
+    running.wait_log_times("ssh child pid is ", 13);
+    send(Signal::SIGTERM);
+    running.wait_log("received signal to exit");
+    wait_for("the end of the daemon", || is_gone(daemon.as_raw()).then_some(()));
+
+    // An outage is worth a line, and so is what somebody can do something about.
+    let left = left_by(&root().join("packaging/logcheck"), &running.log());
+    let is_warning = |line: &&str| line.contains("]: ssh has failed ") || line.contains(" on the server is still held");
+    let left: Vec<&str> = left.lines().filter(|line| !is_warning(line)).collect();
+    assert!(left.is_empty(), "{left:#?}");
+    let alarm = "2026/11/21 05:10:01 autossh[7]: ssh: WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!";
+    assert_ne!(left_by(&root().join("packaging/logcheck"), alarm), "");
 });
 
 /// What one of the units says after this word.
@@ -200,9 +188,10 @@ fn unit_says<'a>(unit: &'a str, word: &str) -> Vec<&'a str> {
 case!(the_unit_as_systemd_runs_it, Beyond, {
     let Some(server) = Server::here("") else { return };
     let unit = fs::read_to_string(root().join("packaging/system/autossh@.service")).unwrap();
-    assert_eq!(unit_says(&unit, "EnvironmentFile"), ["%E/autossh/%i.conf"]);
+    assert_eq!(unit_says(&unit, "EnvironmentFile"), ["-%E/autossh/%i.conf"]);
+    // Not the script on PATH.
     let command = unit_says(&unit, "ExecStart")[0];
-    assert_eq!(command, "/usr/bin/autossh $SSH_OPTIONS");
+    assert_eq!(command, "/usr/lib/autossh/autossh $SSH_OPTIONS");
 
     let port = port_pair();
     let forward = format!("{port}:127.0.0.1:{}", server.port());
@@ -235,8 +224,11 @@ table!(the_units_are_sound, Beyond, ["system", "user"], |kind| {
     let folder = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(root().join("packaging").join(kind).join("autossh@.service")).unwrap();
     let unit = folder.path().join("autossh@.service");
-    // It must be there to be verified.
-    fs::write(&unit, text.replace("/usr/bin/autossh", program().to_str().unwrap())).unwrap();
+    // What it runs must be there to be verified.
+    let setup = root().join("packaging/unit-setup").display().to_string();
+    let replaced = text.replace("/usr/lib/autossh/unit-setup", &setup);
+    let replaced = replaced.replace("/usr/lib/autossh/autossh", program().to_str().unwrap());
+    fs::write(&unit, replaced).unwrap();
     let analyze = |words: &[&str]| {
         let mut command = Command::new("systemd-analyze");
         command.args(words).arg(&unit).env("XDG_RUNTIME_DIR", folder.path()).stdin(Stdio::null()).output().unwrap()
