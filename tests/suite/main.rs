@@ -21,6 +21,7 @@ mod background;
 mod building;
 mod clients;
 mod command_line;
+mod completions;
 mod elsewhere;
 mod ending;
 mod environment;
