@@ -1,6 +1,7 @@
 //! The scripts in `examples`, run by hand against a real sshd.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::case;
-use crate::harness::{Autossh, Server, child_of, is_gone, is_root, needs, port_pair, wait_for, wait_greeting};
+use crate::harness::{
+    Autossh, Server, child_of, install, is_gone, is_root, needs, port_pair, program, wait_for, wait_greeting,
+};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
@@ -101,6 +104,70 @@ case!(the_entrypoint_of_a_container, Beyond, {
     assert!(log.contains(" autossh[1]: starting ssh (count 2)\n"), "{log}");
     // docker stop
     let first = wait_for("PID 1", || child_of(running.pid()));
+    kill(Pid::from_raw(first), Signal::SIGTERM).unwrap();
+    assert_eq!(running.status(), 128 + Signal::SIGTERM as i32);
+});
+
+/// A line of one of the examples that has this in it, from there on.
+fn line_of(name: &str, beginning: &str) -> String {
+    let text = fs::read_to_string(example(name)).unwrap();
+    let line =
+        text.lines().find_map(|line| line.split_once(beginning)).unwrap_or_else(|| panic!("{name}: {beginning}"));
+    line.1.to_owned()
+}
+
+case!(the_container_as_its_files_run_it, Beyond, {
+    if !needs("root and unshare(1)", is_root()) {
+        return;
+    }
+    // What they agree on: the user, the pid file, and what healthy means.
+    let user = line_of("Containerfile", "USER ");
+    let user = user.split(':').next().unwrap();
+    assert_eq!(line_of("kubernetes.yaml", "runAsUser: "), user);
+    assert!(line_of("compose.yaml", "- /run/autossh:").starts_with(&format!("uid={user},gid={user},")));
+    let pid_file = line_of("Containerfile", "AUTOSSH_PIDFILE=");
+    let pid_file = pid_file.split(' ').next().unwrap();
+    assert_eq!(pid_file, "/run/autossh/pid");
+    let healthy = line_of("compose.yaml", "[\"CMD-SHELL\", \"").trim_end_matches("\"]").to_owned();
+    assert_eq!(line_of("kubernetes.yaml", "command: [\"sh\", \"-c\", \"").trim_end_matches("\"]"), healthy);
+
+    // As a user without rights, with nothing to write to but /run/autossh. ssh wants to know the user: nobody.
+    let Some(mut server) = Server::here("") else { return };
+    for entry in fs::read_dir(server.path("")).unwrap() {
+        chown(entry.unwrap().path(), Some(65534), Some(65534)).unwrap();
+    }
+    chown(server.path(""), Some(65534), Some(65534)).unwrap();
+    fs::create_dir(server.path("bin")).unwrap();
+    install(&program(), &server.path("bin/autossh"));
+    install(&example("entrypoint.sh"), &server.path("bin/autossh-entrypoint"));
+    let port = port_pair();
+    let forward = format!("{port}:127.0.0.1:{}", server.port());
+    let script = "mount -t proc proc /proc && mount -t tmpfs tmpfs /run && install -d -o 65534 -m 700 /run/autossh &&
+        mount --bind /run/autossh /run/autossh && mount -o remount,bind,ro /run && mount -o remount,bind,ro / || exit 99
+        if touch /tmp/written /run/written 2>/dev/null; then echo 'the root can be written to'; exit 99; fi
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all -- \"$@\"";
+    let config = server.path("ssh-config").display().to_string();
+    let before =
+        ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", script];
+    let words = before.into_iter().chain(["sh", "autossh-entrypoint", "-F", &config, "-R", &forward]);
+    let unstarted = Autossh::run_as(words, "").own_log().env("DESTINATION", "root@127.0.0.1");
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", server.path("bin").display());
+    let unstarted = unstarted.env("PATH", path).env("AUTOSSH_PATH", "/usr/bin/ssh").env("AUTOSSH_PIDFILE", pid_file);
+    let mut running = unstarted.env("AUTOSSH_POLL", "1").start();
+    wait_greeting(port);
+    let first = wait_for("PID 1", || child_of(running.pid()));
+    let inside = |script: &str| {
+        let target = first.to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &target, "--mount", "--pid", "sh", "-c", script]).status().unwrap().success()
+    };
+    assert!(inside("test \"$(cat /run/autossh/pid)\" = 1"));
+    assert!(inside(&healthy));
+    server.stop();
+    wait_for("the end of the tunnel", || running.text("stdout").contains("; restarting ssh").then_some(()));
+    assert!(inside("touch -d '4 minutes ago' /run/autossh/pid") && !inside(&healthy));
+    server.start();
+    wait_for("a test that has passed", || inside(&healthy).then_some(()));
     kill(Pid::from_raw(first), Signal::SIGTERM).unwrap();
     assert_eq!(running.status(), 128 + Signal::SIGTERM as i32);
 });
