@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use autossh_core::event::{Action, Event, Exit, Outcome};
 use autossh_core::exit_policy::ChildExit;
+use autossh_core::forwards::Listen;
 use autossh_core::level::Level;
 use autossh_core::machine::Machine;
 use autossh_core::time::{Reading, SleepWatch, Time};
@@ -62,7 +63,7 @@ pub struct Supervisor {
     resources: Resources,
     /// The ssh that has been started and not yet reaped.
     child: Option<Pid>,
-    stderr: Option<SshStderr>,
+    stderr: SshStderr,
     /// The network watch has something to read.
     network_readable: bool,
     /// Pending network changes are old, since they were not read for a while.
@@ -80,7 +81,7 @@ impl Supervisor {
             machine,
             resources,
             child: None,
-            stderr: None,
+            stderr: SshStderr::for_log(),
             network_readable: false,
             network_is_stale: false,
             directory_loss_logged: false,
@@ -138,9 +139,7 @@ impl Supervisor {
         if let Some(network) = self.resources.network.as_ref().filter(|_| listens) {
             fds.push(PollFd::new(network.as_fd(), PollFlags::POLLIN));
         }
-        if let Some(stderr) = &self.stderr {
-            fds.push(PollFd::new(stderr.as_fd(), PollFlags::POLLIN));
-        }
+        fds.extend(self.stderr.interest().map(|(fd, flags)| PollFd::new(fd, flags)));
         fds.extend(self.resources.monitor.interest(now).map(|(fd, flags)| PollFd::new(fd, flags)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
@@ -171,9 +170,9 @@ impl Supervisor {
                 self.reaped(pid, report, reading.now, &mut events);
             }
         }
-        if let Some(stderr) = self.stderr.take() {
-            self.stderr = stderr.read(reading.now, &mut |heard| self.heard(heard, &mut events));
-        }
+        let mut outputs = Vec::new();
+        self.stderr.advance(reading.now, &mut |output| outputs.push(output));
+        self.heard(outputs, &mut events);
         if let Some((outcome, took)) = self.resources.monitor.advance(reading.now) {
             if outcome == Outcome::Passed {
                 self.last_test = Some(LastTest { at: SystemTime::now(), took });
@@ -196,9 +195,9 @@ impl Supervisor {
             Report::Exited(ended) => {
                 self.child = None;
                 self.up_since = None;
-                if let Some(stderr) = self.stderr.take() {
-                    stderr.finish(now, &mut |heard| self.heard(heard, events));
-                }
+                let mut outputs = Vec::new();
+                self.stderr.ssh_exited(now, &mut |output| outputs.push(output));
+                self.heard(outputs, events);
                 if matches!(ended, ChildExit::Signal(_)) {
                     self.resources.terminal.restore();
                 }
@@ -239,13 +238,15 @@ impl Supervisor {
     }
 
     /// Handles what ssh wrote to stderr.
-    fn heard(&mut self, heard: SshOutput, events: &mut Vec<Event>) {
-        match heard {
-            SshOutput::Line(line) => drop(self.resources.log.line(Level::Info, &format!("ssh: {line}"))),
-            SshOutput::ForwardFailed(port) if Some(port) == self.resources.monitor.remote_port() => {
-                events.push(Event::ForwardRefused);
+    fn heard(&mut self, outputs: Vec<SshOutput>, events: &mut Vec<Event>) {
+        for output in outputs {
+            match output {
+                SshOutput::Line(line) => drop(self.resources.log.line(Level::Info, &format!("ssh: {line}"))),
+                SshOutput::RemoteRefused(Listen::Port(port)) if Some(port) == self.resources.monitor.remote_port() => {
+                    events.push(Event::ForwardRefused);
+                }
+                SshOutput::RemoteRefused(_) | SshOutput::LocalRefused(_) => {}
             }
-            SshOutput::ForwardFailed(_) => {}
         }
     }
 
@@ -308,7 +309,7 @@ impl Supervisor {
             self.resources.launcher.start(before.iter().cloned().chain(forwards).chain(after.iter().cloned()))?;
         self.child = Some(child.pid);
         self.up_since = Some(SystemTime::now());
-        self.stderr = child.stderr.map(SshStderr::new).transpose().unwrap_or_default();
+        child.stderr.and_then(|pipe| self.stderr.attach(pipe).ok());
         if let Some(readiness) = self.resources.readiness.take() {
             readiness.notify_ready();
             self.resources.log.let_go_of_stderr();

@@ -1,69 +1,135 @@
-//! ssh's stderr in the background, as lines for the log (autossh(1), LOGGING).
+//! ssh's stderr, where it comes through us: as lines for the log, or unchanged on its way to our own stderr (autossh(1),
+//! LOGGING). Either way autossh hears which forwards were refused.
+
+mod lines;
+mod pass_through;
+mod words;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-
-use crate::text::escape;
+use autossh_core::forwards::Listen;
 use autossh_core::time::Time;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::PollFlags;
 
-/// Maximum length of a line in bytes.
-const MAX_LINE: usize = 1024;
-/// Maximum number of lines in each [`WINDOW`].
-const MAX_LINES: u32 = 20;
-const WINDOW: Duration = Duration::from_secs(1);
-/// What all versions of ssh write when the server refuses a remote forward.
-const FORWARD_FAILED: &str = "remote port forwarding failed for listen port ";
+use self::lines::Lines;
+use self::pass_through::PassThrough;
+
+/// Maximum number of reads at a time: endless output must not block everything else. More than a full pipe takes.
+const MAX_READS: usize = 16;
 
 /// What ssh's stderr contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SshOutput {
     /// A line for the log.
     Line(String),
-    /// The server refuses to listen on this port. Reported even if the line is dropped by the rate limit, as with
-    /// `ssh -v`.
-    ForwardFailed(u16),
+    /// The server refuses to listen there.
+    RemoteRefused(Listen),
+    /// ssh cannot listen here. The address is one of those that it has tried.
+    LocalRefused(SocketAddr),
 }
 
-/// ssh's stderr.
+/// ssh's stderr, of one ssh after the other.
 #[derive(Debug)]
 pub struct SshStderr {
-    pipe: File,
+    pipe: Option<File>,
     lines: Lines,
+    pass_through: Option<PassThrough>,
 }
 
 impl SshStderr {
-    /// Reads from `pipe`.
+    /// What ssh writes becomes lines for the log.
+    pub fn for_log() -> SshStderr {
+        SshStderr { pipe: None, lines: Lines::new(false), pass_through: None }
+    }
+
+    /// What ssh writes goes to `stderr`, our own.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the loop comes to use it next"))]
+    pub fn passed_on(stderr: BorrowedFd<'_>) -> io::Result<SshStderr> {
+        let pass_through = Some(PassThrough::new(stderr)?);
+        Ok(SshStderr { pipe: None, lines: Lines::new(false), pass_through })
+    }
+
+    /// Reads from `pipe` from now on, the stderr of a new ssh.
     ///
     /// # Errors
     /// The pipe cannot be made non-blocking.
-    pub fn new(pipe: File) -> io::Result<SshStderr> {
+    pub fn attach(&mut self, pipe: File) -> io::Result<()> {
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(SshStderr { pipe, lines: Lines::default() })
+        self.pipe = Some(pipe);
+        self.lines = Lines::new(self.pass_through.is_none());
+        Ok(())
     }
 
-    /// Reads what is there, and passes the results to `take`. Returns itself if more may follow.
-    pub fn read(mut self, now: Time, take: &mut dyn FnMut(SshOutput)) -> Option<SshStderr> {
-        if self.read_on(now, take) {
-            return Some(self);
+    /// What to wait for, on which descriptors.
+    pub fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let pipe = self.pipe.iter().filter(|_| self.has_room()).map(|pipe| (pipe.as_fd(), PollFlags::POLLIN));
+        let waiting = self.pass_through.iter().filter(|pass_through| pass_through.is_waiting());
+        pipe.chain(waiting.map(|pass_through| (pass_through.as_fd(), PollFlags::POLLOUT)))
+    }
+
+    /// Reads what is there, passes it on as far as possible, and gives what follows from it to `take`.
+    pub fn advance(&mut self, now: Time, take: &mut dyn FnMut(SshOutput)) {
+        if let Some(pass_through) = &mut self.pass_through {
+            pass_through.write();
         }
-        self.lines.finish(take);
-        None
+        if self.pipe.is_some() && self.has_room() && !self.read(false, now, take) {
+            self.close(take);
+        }
     }
 
-    /// Reads what is there. Returns whether more may follow. Not inlined, so that its buffer is not on the loop's stack
-    /// when nothing is read.
+    /// ssh has exited: reads what is still there. If another process holds the pipe open, such as a ControlPersist
+    /// master, it is not waited for.
+    pub fn ssh_exited(&mut self, now: Time, take: &mut dyn FnMut(SshOutput)) {
+        if self.pipe.is_some() {
+            self.read(true, now, take);
+            self.close(take);
+        }
+    }
+
+    /// autossh is about to exit: gives our stderr a short time to take what is waiting for it.
+    #[expect(dead_code, reason = "the loop comes to use it next")]
+    pub fn flush(&mut self) {
+        if let Some(pass_through) = &mut self.pass_through {
+            pass_through.flush();
+        }
+    }
+
+    /// The last line of this ssh, or of the one before the next is started. Lines that `ssh -v` adds do not count.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the loop comes to use it next"))]
+    pub fn last_line(&self) -> Option<String> {
+        self.lines.last().map(str::to_owned)
+    }
+
+    fn has_room(&self) -> bool {
+        self.pass_through.as_ref().is_none_or(PassThrough::has_room)
+    }
+
+    /// Reads what is there, to the last byte or as long as there is room. Returns whether more may follow. Not inlined, so
+    /// that its buffer is not on the loop's stack when nothing is read.
     #[inline(never)]
-    fn read_on(&mut self, now: Time, take: &mut dyn FnMut(SshOutput)) -> bool {
+    fn read(&mut self, to_the_last: bool, now: Time, take: &mut dyn FnMut(SshOutput)) -> bool {
         let mut buffer = [0; 8 * 1024];
-        // A limited number of reads, so that endless output does not block everything else.
-        for _ in 0..16 {
-            match self.pipe.read(&mut buffer) {
+        for _ in 0..MAX_READS {
+            let has_room = to_the_last || self.has_room();
+            let Some(pipe) = self.pipe.as_mut().filter(|_| has_room) else {
+                return true;
+            };
+            match pipe.read(&mut buffer) {
                 Ok(0) => return false,
-                Ok(count) => self.lines.push(buffer.get(..count).unwrap_or_default(), now, take),
+                Ok(count) => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    if let Some(pass_through) = &mut self.pass_through {
+                        pass_through.push(bytes);
+                    }
+                    self.lines.push(bytes, now, take);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return false,
@@ -72,80 +138,10 @@ impl SshStderr {
         true
     }
 
-    /// ssh has exited: passes on what is still there. If another process holds the pipe open, such as a ControlPersist
-    /// master, it is not waited for.
-    pub fn finish(mut self, now: Time, take: &mut dyn FnMut(SshOutput)) {
-        self.read_on(now, take);
+    fn close(&mut self, take: &mut dyn FnMut(SshOutput)) {
+        self.pipe = None;
         self.lines.finish(take);
     }
-}
-
-impl AsFd for SshStderr {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
-    }
-}
-
-/// Splits a stream of bytes into lines for the log.
-#[derive(Debug, Default)]
-struct Lines {
-    line: Vec<u8>,
-    window_from: Time,
-    in_window: u32,
-    left_out: u32,
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8], now: Time, take: &mut dyn FnMut(SshOutput)) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let whole = part.strip_suffix(b"\n");
-            let part = whole.unwrap_or(part);
-            let room = MAX_LINE.saturating_sub(self.line.len());
-            self.line.extend_from_slice(part.get(..room).unwrap_or(part));
-            if whole.is_some() {
-                self.end_line(now, take);
-            }
-        }
-    }
-
-    fn end_line(&mut self, now: Time, take: &mut dyn FnMut(SshOutput)) {
-        if now >= self.window_from.saturating_add(WINDOW) {
-            self.window_from = now;
-            self.in_window = 0;
-            self.say_left_out(take);
-        }
-        self.in_window = self.in_window.saturating_add(1);
-        if self.in_window <= MAX_LINES {
-            take(SshOutput::Line(escape(self.line.trim_ascii_end())));
-        } else {
-            self.left_out = self.left_out.saturating_add(1);
-        }
-        if let Some(port) = failed_forward(&self.line) {
-            take(SshOutput::ForwardFailed(port));
-        }
-        self.line.clear();
-    }
-
-    fn finish(&mut self, take: &mut dyn FnMut(SshOutput)) {
-        self.say_left_out(take);
-        if !self.line.is_empty() {
-            take(SshOutput::Line(escape(self.line.trim_ascii_end())));
-        }
-    }
-
-    fn say_left_out(&mut self, take: &mut dyn FnMut(SshOutput)) {
-        if self.left_out > 0 {
-            take(SshOutput::Line(format!("({} lines left out)", self.left_out)));
-            self.left_out = 0;
-        }
-    }
-}
-
-/// The port that the server refuses, if the line says that.
-fn failed_forward(line: &[u8]) -> Option<u16> {
-    let (_, rest) = std::str::from_utf8(line).ok()?.split_once(FORWARD_FAILED)?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
 }
 
 #[cfg(test)]

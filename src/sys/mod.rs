@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod daemon;
 pub mod entry;
+pub mod fd;
 pub mod netlink;
 pub mod pidfile;
 pub mod random;

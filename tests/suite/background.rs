@@ -222,7 +222,9 @@ case!(the_reason_is_said_before_the_caller_comes_back, Beyond, {
 
 case!(a_failed_forward_is_explained_though_its_line_is_left_out, Beyond, {
     let port = port_pair();
-    let script = format!("flood 1000;say Warning: remote port forwarding failed for listen port {port};hang");
+    let line = format!("Warning: remote port forwarding failed for listen port {port}\r\n");
+    let line = line.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+    let script = format!("flood 1000;bytes {line};hang");
     let running = Autossh::new(["-f", "-M", &port.to_string(), "-N", "host"], &script).start();
     running.wait_log(&format!("port {port} on the server is still held"));
 });

@@ -1,61 +1,97 @@
+use std::io::{Write, pipe};
+use std::os::fd::OwnedFd;
+
 use super::*;
 
-/// The lines from these bytes, each with the second of its arrival, and the refused ports.
-fn heard(talk: &[(u64, &[u8])]) -> (Vec<String>, Vec<u16>) {
-    let mut lines = Lines::default();
-    let (mut said, mut ports) = (Vec::new(), Vec::new());
-    let mut take = |heard| match heard {
-        SshOutput::Line(line) => said.push(line),
-        SshOutput::ForwardFailed(port) => ports.push(port),
-    };
-    for (second, bytes) in talk {
-        lines.push(bytes, Duration::from_secs(100 + second), &mut take);
+fn attach(stderr: &mut SshStderr) -> io::PipeWriter {
+    let (reader, writer) = pipe().unwrap();
+    stderr.attach(File::from(OwnedFd::from(reader))).unwrap();
+    writer
+}
+
+fn advance(stderr: &mut SshStderr) -> Vec<SshOutput> {
+    let mut outputs = Vec::new();
+    stderr.advance(Time::ZERO, &mut |output| outputs.push(output));
+    outputs
+}
+
+fn wants(stderr: &SshStderr) -> Vec<PollFlags> {
+    stderr.interest().map(|(_, flags)| flags).collect()
+}
+
+const REFUSED: &[u8] = b"Warning: remote port forwarding failed for listen port 2200\r\n";
+
+#[test]
+fn lines_for_the_log() {
+    let mut stderr = SshStderr::for_log();
+    assert_eq!(wants(&stderr), []);
+    let mut ssh = attach(&mut stderr);
+    assert_eq!((wants(&stderr), advance(&mut stderr)), (vec![PollFlags::POLLIN], vec![]));
+    ssh.write_all(REFUSED).unwrap();
+    let line = String::from_utf8_lossy(REFUSED).trim_end().to_owned();
+    assert_eq!(advance(&mut stderr), [SshOutput::Line(line), SshOutput::RemoteRefused(Listen::Port(2200))]);
+    // ssh has closed it.
+    ssh.write_all(b"unfinished").unwrap();
+    drop(ssh);
+    assert_eq!(advance(&mut stderr), [SshOutput::Line("unfinished".into())]);
+    assert_eq!((wants(&stderr), stderr.last_line().as_deref()), (vec![], Some("unfinished")));
+    // Of the next ssh nothing is known yet.
+    let _ssh = attach(&mut stderr);
+    assert_eq!(stderr.last_line(), None);
+}
+
+#[test]
+fn a_pipe_that_somebody_else_holds_open() {
+    let mut stderr = SshStderr::for_log();
+    let mut ssh = attach(&mut stderr);
+    ssh.write_all(b"last words\r\n").unwrap();
+    let mut outputs = Vec::new();
+    stderr.ssh_exited(Time::ZERO, &mut |output| outputs.push(output));
+    assert_eq!((outputs, wants(&stderr)), (vec![SshOutput::Line("last words".into())], vec![]));
+    assert!(ssh.write_all(b"nobody reads this").is_err());
+}
+
+#[test]
+fn on_its_way_to_our_stderr() {
+    let (mut ours, end) = pipe().unwrap();
+    let mut stderr = SshStderr::passed_on(end.as_fd()).unwrap();
+    let mut ssh = attach(&mut stderr);
+    ssh.write_all(REFUSED).unwrap();
+    assert_eq!(advance(&mut stderr), [SshOutput::RemoteRefused(Listen::Port(2200))]);
+    let mut seen = vec![0; REFUSED.len()];
+    ours.read_exact(&mut seen).unwrap();
+    assert_eq!((seen.as_slice(), wants(&stderr)), (REFUSED, vec![PollFlags::POLLIN]));
+}
+
+#[test]
+fn ssh_is_held_back_while_our_stderr_is_full_and_its_last_words_are_kept() {
+    let (mut ours, end) = pipe().unwrap();
+    let mut stderr = SshStderr::passed_on(end.as_fd()).unwrap();
+    let mut ssh = attach(&mut stderr);
+    let ssh_twin = crate::sys::fd::nonblocking_twin(ssh.as_fd()).unwrap();
+    let mut written = 0;
+    while let Ok(count) = nix::unistd::write(&ssh_twin, &[b'v'; 1000]) {
+        written += count;
+        advance(&mut stderr);
     }
-    lines.finish(&mut take);
-    (said, ports)
-}
-
-fn lines(talk: &[(u64, &[u8])]) -> Vec<String> {
-    heard(talk).0
-}
-
-#[test]
-fn lines_are_put_together() {
-    assert_eq!(lines(&[(0, b"one\r\ntw"), (0, b"o\n\nrest")]), ["one", "two", "", "rest"]);
-}
-
-#[test]
-fn lines_are_cut() {
-    let long = vec![b'x'; 5000];
-    assert_eq!(lines(&[(0, &long), (0, b"\nnext\n")]), ["x".repeat(1024), "next".into()]);
-}
-
-#[test]
-fn twenty_lines_a_second_and_what_was_left_out() {
-    let many = b"line\n".repeat(50);
-    let said = lines(&[(0, &many), (1, b"later\n")]);
-    assert_eq!(said.len(), 22);
-    assert_eq!(said[20..], ["(30 lines left out)", "later"]);
-    assert_eq!(lines(&[(0, &many)]).last().map(String::as_str), Some("(30 lines left out)"));
-}
-
-#[test]
-fn a_failed_forward_is_known_even_when_its_line_is_left_out() {
-    let many = b"debug1: line\n".repeat(50);
-    let failure = b"Warning: remote port forwarding failed for listen port 20000\r\n";
-    let (said, ports) = heard(&[(0, &many), (0, failure), (0, &many)]);
-    assert_eq!((said[20..].to_vec(), ports), (vec!["(81 lines left out)".to_owned()], vec![20000]));
-}
-
-#[test]
-fn ssh_names_the_port_that_failed() {
-    for (line, port) in [
-        ("Warning: remote port forwarding failed for listen port 20000", Some(20000)),
-        ("Error: remote port forwarding failed for listen port 20000\\r", Some(20000)),
-        ("remote port forwarding failed for listen path /x", None),
-        ("remote port forwarding failed for listen port x", None),
-        ("Connection closed", None),
-    ] {
-        assert_eq!(failed_forward(line.as_bytes()), port, "{line}");
+    // Our stderr is full, so is our buffer, and ssh must wait.
+    assert_eq!(wants(&stderr), [PollFlags::POLLOUT]);
+    let mut buffer = vec![0; 8000];
+    ours.read_exact(&mut buffer).unwrap();
+    let mut taken = buffer.len();
+    advance(&mut stderr);
+    ssh.write_all(REFUSED).unwrap();
+    written += REFUSED.len();
+    let mut outputs = Vec::new();
+    stderr.ssh_exited(Time::ZERO, &mut |output| outputs.push(output));
+    drop(ssh);
+    assert_eq!(wants(&stderr), [PollFlags::POLLOUT]);
+    let mut last = Vec::new();
+    while taken < written {
+        let count = ours.read(&mut buffer).unwrap();
+        last = [&last, &buffer[..count]].concat();
+        taken += count;
+        advance(&mut stderr);
     }
+    assert!(last.ends_with(REFUSED) && wants(&stderr).is_empty());
 }

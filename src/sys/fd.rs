@@ -1,0 +1,49 @@
+//! Writing that never blocks, to descriptors that other processes share.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::libc::PIPE_BUF;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{isatty, write};
+
+/// Opens the pipe, FIFO or terminal behind `descriptor` again for writing, with O_NONBLOCK. Setting that on the descriptor
+/// itself would set it for everybody who shares it. Regular files are not opened again: their offset is shared too.
+///
+/// # Errors
+/// It is something else, or may not be opened.
+pub fn nonblocking_twin(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let file = fstat(descriptor)?;
+    let is_pipe = file.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits();
+    if !is_pipe && !isatty(descriptor).unwrap_or_default() {
+        return Err(Errno::EINVAL.into());
+    }
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let twin = open(path.as_str(), flags, Mode::empty())?;
+    let same = fstat(&twin).is_ok_and(|twin| (twin.st_dev, twin.st_ino) == (file.st_dev, file.st_ino));
+    // Unless /proc is not what it should be, or this is the master of a pseudo-terminal, which opens as a new one.
+    if same { Ok(twin) } else { Err(Errno::EINVAL.into()) }
+}
+
+/// Writes as much of `bytes` as possible without blocking, and returns how many were written.
+///
+/// # Errors
+/// As for write(2); `WouldBlock` if nothing could be written.
+pub fn write_some(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    match send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        // Not a socket. If it could not be opened again, it takes PIPE_BUF bytes once poll(2) reports it as writable.
+        Err(Errno::ENOTSOCK) => {
+            let mut fds = [PollFd::new(descriptor, PollFlags::POLLOUT)];
+            if poll(&mut fds, PollTimeout::ZERO)? == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            Ok(write(descriptor, bytes.get(..PIPE_BUF).unwrap_or(bytes))?)
+        }
+        sent => Ok(sent?),
+    }
+}
