@@ -1,5 +1,5 @@
 #!/bin/sh
-# The entrypoint of a container: autossh as PID 1, logging to stdout, for as long as the container lives.
+# The entrypoint of a container: autossh as PID 1, logging to stdout.
 #
 #   docker run -e DESTINATION=user@host -v ~/.ssh:/home/autossh/.ssh:ro autossh -R 2200:localhost:22
 #
@@ -8,6 +8,6 @@
 set -eu
 : "${DESTINATION:?set DESTINATION to [user@]host}"
 
-# -N is added, the log goes to stdout, and ssh is started again whatever its status.
+# Adds -N, logs to stdout, and restarts ssh after status 0 too.
 export AUTOSSH_NTSERVICE=yes AUTOSSH_GATETIME="${AUTOSSH_GATETIME:-0}"
 exec autossh -o BatchMode=yes "$@" "$DESTINATION"

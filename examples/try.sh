@@ -1,5 +1,5 @@
 #!/bin/sh
-# Shows the main job: a tunnel is opened, cut in three ways, and heals.
+# Shows the main job: a tunnel is opened, cut in three ways, and recovers.
 #
 #   sh examples/try.sh
 #
@@ -40,7 +40,7 @@ now() {
     echo "${uptime%.*}${uptime#*.}"
 }
 
-# Waits until a line comes by way of a port: the greeting of our sshd.
+# Waits until a line arrives through a port: the greeting of our sshd.
 fetch() {
     tries=0
     until line=$(ssh-keyscan -T 1 -t ed25519 -p "$1" 127.0.0.1 2>&1 | grep '^# .* SSH-2.0-'); do
@@ -54,7 +54,7 @@ fetch() {
     done
 }
 
-# Says how long it took from $cut on.
+# Prints the time since $cut.
 healed() {
     fetch "$tunnel"
     took=$(($(now) - cut))
@@ -114,7 +114,7 @@ cut=$(now)
 kill -9 $(all_sessions) 2>/dev/null || true
 healed "the session was killed"
 
-# A session that is frozen before a test has ever passed might be one that does not forward.
+# Before a test has passed, a frozen session could be one that does not forward.
 until grep -q 'last test passed' "$folder/log"; do
     sleep 0.2
     kill -USR2 $autossh

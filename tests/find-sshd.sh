@@ -1,9 +1,9 @@
 #!/bin/sh
-# Finds an sshd that can be run by whoever we are, without installing or starting anything, and prints the command.
+# Finds an sshd that the current user can run, without installing or starting anything, and prints the command.
 #
 #   sh tests/find-sshd.sh FOLDER
 #
-# It is the machine's own sshd where there is one, else Debian's package, unpacked into FOLDER. For root, who needs a
+# It is the machine's own sshd if there is one, else Debian's package, unpacked into FOLDER. For root, who needs a
 # user sshd and a folder /run/sshd which only an installation makes, the command gets both in a mount namespace.
 set -eu
 
@@ -54,6 +54,6 @@ command=$folder/sshd
     fi
 } >"$command.new.$$"
 chmod 755 "$command.new.$$"
-# At once, for those who run it at this moment.
+# Atomically, since another process may be running it.
 mv "$command.new.$$" "$command"
 echo "$command"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets everything up and runs every test. What only root can do is left out for others, and named at the end.
+# Sets everything up and runs every test. Without root the cases that need it are skipped, and named at the end.
 #
 #   sh tests/run.sh            everything
 #   sh tests/run.sh FILTER     the cases whose names have FILTER in them, on our program alone
@@ -35,7 +35,7 @@ if [ ! -e target/reference/autossh.deb ] && command -v apt-get >/dev/null; then
     (cd target/reference && apt-get download -qq autossh && mv autossh_*.deb autossh.deb && dpkg-deb -x autossh.deb .) || true
 fi
 
-# What makes our own package.
+# This builds our package.
 export PATH="$PWD/target/tools/bin:$PATH"
 command -v cargo-deb >/dev/null || cargo install --quiet --locked --root target/tools cargo-deb || true
 
@@ -64,6 +64,6 @@ cargo test -- --test-threads 8
 if [ -s "$not_run" ]; then
     echo "not run:"
     sort -u "$not_run"
-    # Where everything can run, everything must.
+    # In CI every case must run.
     [ "${CI:-}" != true ] || exit 1
 fi

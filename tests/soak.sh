@@ -1,6 +1,6 @@
 #!/bin/sh
-# Two tunnels in network namespaces, a steady stream of bytes through both, and faults at random. Fails if one does not
-# heal within two minutes, a byte changes or something leaks; prints figures at the end. Needs root.
+# Two tunnels in network namespaces, a steady stream of bytes through both, and random faults. Fails if one does not
+# recover within two minutes, a byte changes or something leaks; prints figures at the end. Needs root.
 #
 #   sh tests/soak.sh MINUTES
 set -eu

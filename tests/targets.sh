@@ -8,7 +8,7 @@
 # A compiler has the standard library of few targets with it, so that it is checked here from its source: that takes a
 # rust-src of the very same version and cargo's -Zbuild-std. Debian 13 has both for Rust 1.85; mmdebstrap, which is
 # installed if it is missing, makes a Debian 13 of 2 GB in target/debian-13, once (AUTOSSH_DEBIAN_13: use this one).
-# Needs root, for chroot(8), and the network. It is no part of tests/run.sh.
+# Needs root, for chroot(8), and the network. It is not part of tests/run.sh.
 set -eu
 cd "$(dirname "$0")/.."
 
