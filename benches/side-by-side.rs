@@ -17,6 +17,7 @@
     clippy::cast_precision_loss,
     reason = "a benchmark that cannot go on should fail, and what it has to say goes to stdout"
 )]
+#![allow(clippy::disallowed_methods, reason = "whoever runs a benchmark sees that it hangs")]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{
-    Autossh, Start, install_script, is_gone, needs, port_pair, process_state, program, scripted_ssh, wait_for,
+    Autossh, Start, has, install_script, is_gone, needs, output, port_pair, process_state, program, scripted_ssh,
+    wait_for,
 };
 use crate::{case, table};
 
@@ -116,14 +117,10 @@ case!(the_pid_file_is_there_when_the_caller_is_back, Racy, {
 case!(scripts_that_wait_for_the_end_of_output_go_on, Same, {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("script"), "hang").unwrap();
-    let output = Command::new(program())
-        .args(["-f", "-M", "0", "host"])
-        .env("AUTOSSH_PATH", scripted_ssh())
-        .env("AUTOSSH_LOGFILE", folder.path().join("log"))
-        .env("SCRIPTED_SSH", folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let mut command = Command::new(program());
+    command.args(["-f", "-M", "0", "host"]).env("AUTOSSH_PATH", scripted_ssh());
+    command.env("AUTOSSH_LOGFILE", folder.path().join("log")).env("SCRIPTED_SSH", folder.path());
+    let output = output(&mut command);
     assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     let start = wait_for("ssh", || Start::read(&folder.path().join("start.1")));
     stop(&start);
@@ -208,7 +205,7 @@ case!(a_flood_is_held_to_twenty_lines_a_second, Beyond, {
 });
 
 case!(the_reason_is_said_before_the_caller_comes_back, Beyond, {
-    if !needs("strace(1)", Command::new("strace").arg("-V").output().is_ok()) {
+    if !needs("strace(1)", has("strace")) {
         return;
     }
     let port = port_pair();

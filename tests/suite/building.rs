@@ -1,11 +1,15 @@
 //! The script that builds the binary of a release, on machines that it is told of by stand-ins for rustc and cargo.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
+use crate::harness::{install_script, output, output_of, output_within};
 use crate::{case, table};
+
+/// How long it may take to build.
+const BUILD: Duration = Duration::from_secs(900);
 
 const STATIC: &str = "-C target-feature=+crt-static";
 
@@ -37,8 +41,7 @@ impl Machine {
         fs::write(machine.path("host"), host).unwrap();
         fs::write(machine.path("links"), links).unwrap();
         for (name, text) in [("rustc", RUSTC), ("cargo", CARGO)] {
-            fs::write(machine.path(name), text).unwrap();
-            fs::set_permissions(machine.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+            install_script(text, &machine.path(name));
         }
         machine
     }
@@ -52,7 +55,7 @@ impl Machine {
         let mut command = build_script();
         command.env("PATH", format!("{}:/usr/bin:/bin", self.0.path().display())).env_remove("RUSTC");
         flags.map(|flags| command.env("RUSTFLAGS", flags));
-        let (out, err) = words_of(&command.output().unwrap());
+        let (out, err) = words_of(&output_within(BUILD, &mut command));
         (out, err, fs::read_to_string(self.path("built")).unwrap())
     }
 }
@@ -116,13 +119,12 @@ case!(flags_that_are_set_stay, Beyond, {
 
 case!(this_machine_builds_what_the_script_says, Beyond, {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
-    let (out, err) = words_of(&build_script().env("CARGO_TARGET_DIR", &directory).output().unwrap());
+    let (out, err) = words_of(&output_within(BUILD, build_script().env("CARGO_TARGET_DIR", &directory)));
     let binary = out.strip_suffix('\n').unwrap();
     assert!(Path::new(binary).starts_with(&directory) && !binary.contains('\n'), "{out}");
-    let version = Command::new(binary).arg("-V").output().unwrap();
-    assert_eq!(words_of(&version).0, concat!("autossh ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(output_of(Command::new(binary).arg("-V")), concat!("autossh ", env!("CARGO_PKG_VERSION"), "\n"));
     // ldd(1) says on which of its two outputs it pleases that a program is static.
-    let ldd = Command::new("ldd").arg(binary).output().unwrap();
+    let ldd = output(Command::new("ldd").arg(binary));
     let is_static = !String::from_utf8_lossy(&ldd.stdout).contains("libc.");
     assert_eq!(is_static, err.contains("build.sh: static, with "), "{err}{ldd:?}");
 });

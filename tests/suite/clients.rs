@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use nix::sys::signal::Signal;
 
 use crate::case;
-use crate::harness::{Autossh, Server, needs, port_pair, wait_greeting};
+use crate::harness::{Autossh, DOWNLOAD, Server, needs, output_of, output_within, port_pair, wait_greeting};
 
 /// The folder of Dropbear's programs, if they are to be had.
 fn dropbear() -> Option<&'static Path> {
@@ -17,7 +17,8 @@ fn dropbear() -> Option<&'static Path> {
         .get_or_init(|| {
             let root = Path::new(env!("CARGO_MANIFEST_DIR"));
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dropbear");
-            let output = Command::new("sh").arg(root.join("tests/find-dbclient.sh")).arg(folder).output().unwrap();
+            let script = root.join("tests/find-dbclient.sh");
+            let output = output_within(DOWNLOAD, Command::new("sh").arg(script).arg(folder));
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
             needs("Dropbear's dbclient", output.status.success())
                 .then(|| String::from_utf8(output.stdout).unwrap().trim_end().into())
@@ -30,8 +31,7 @@ fn dropbear() -> Option<&'static Path> {
 fn tunnel(args: &[&str]) -> Option<(Server, Autossh)> {
     let (dropbear, server) = (dropbear()?, Server::here("")?);
     let key = server.path("dropbear-key").display().to_string();
-    let made = Command::new(dropbear.join("dropbearkey")).args(["-t", "ed25519", "-f", &key]).output().unwrap();
-    let told = String::from_utf8(made.stdout).unwrap();
+    let told = output_of(Command::new(dropbear.join("dropbearkey")).args(["-t", "ed25519", "-f", &key]));
     fs::write(server.path("authorized-keys"), told.lines().find(|line| line.starts_with("ssh-")).unwrap()).unwrap();
     let port = server.port().to_string();
     let args: Vec<String> = args.iter().map(|arg| arg.replace("PORT", &port)).collect();

@@ -2,9 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::harness::{Autossh, port_pair, program, wait_for};
+use crate::harness::{Autossh, output, port_pair, program, wait_for};
 use crate::{case, table};
 
 /// What ssh gets when autossh gets `args`.
@@ -24,13 +24,8 @@ fn typed(words: &str) -> String {
 
 /// Runs the program and returns its status, stdout and stderr.
 fn answer(args: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(program())
-        .args(args)
-        .stdin(Stdio::null())
-        .env("AUTOSSH_PATH", "/bin/false")
-        .env("AUTOSSH_LOGFILE", "/dev/null")
-        .output()
-        .unwrap();
+    let mut command = Command::new(program());
+    let output = output(command.args(args).env("AUTOSSH_PATH", "/bin/false").env("AUTOSSH_LOGFILE", "/dev/null"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -408,7 +403,7 @@ case!(the_real_ssh_reads_what_is_left_as_it_was_meant, Beyond, {
         let got = running.starts()[0].args();
         assert_eq!(got, left, "typed: {typed:?}");
         // As far as -G tells, it is to ssh what it was meant to be.
-        let output = Command::new("/usr/bin/ssh").args(["-F", "none", "-G"]).args(&got).output().unwrap();
+        let output = output(Command::new("/usr/bin/ssh").args(["-F", "none", "-G"]).args(&got));
         let config = String::from_utf8(output.stdout).unwrap();
         assert!(config.contains("hostname host\n"), "typed: {typed:?}: {}", String::from_utf8_lossy(&output.stderr));
         for (words, line) in [

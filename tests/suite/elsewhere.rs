@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Autossh, needs, program};
+use crate::harness::{Autossh, has, needs, output_of, program};
 use crate::{case, table};
 
 fn example(name: &str) -> PathBuf {
@@ -38,13 +38,9 @@ table!(
         let directory = tempfile::tempdir().unwrap();
         let variables = config.split("; ").map(|set| format!("config_one_{set}\n")).collect::<Vec<_>>().concat();
         let script = format!("sections='off one'\nconfig_off_enabled=0\n{variables}{RC_COMMON}");
-        let status = Command::new("sh")
-            .args(["-euc", &script])
-            .current_dir(&directory)
-            .env("script", example("openwrt.init"))
-            .env("PROG", program())
-            .status();
-        assert!(status.unwrap().success());
+        let mut command = Command::new("sh");
+        command.args(["-euc", &script]).current_dir(&directory).env("PROG", program());
+        output_of(command.env("script", example("openwrt.init")));
         let parameter = |name: &str| {
             let text = fs::read_to_string(directory.path().join(format!("autossh.one.{name}"))).unwrap();
             text.split_terminator('\0').map(str::to_owned).collect::<Vec<_>>()
@@ -73,12 +69,8 @@ table!(
 case!(openwrts_init_script_can_name_another_client, Beyond, {
     let script = format!("sections=one\nconfig_one_ssh=host\nconfig_one_client=dbclient\n{RC_COMMON}");
     let directory = tempfile::tempdir().unwrap();
-    let status = Command::new("sh")
-        .args(["-euc", &script])
-        .current_dir(&directory)
-        .env("script", example("openwrt.init"))
-        .status();
-    assert!(status.unwrap().success());
+    let mut command = Command::new("sh");
+    output_of(command.args(["-euc", &script]).current_dir(&directory).env("script", example("openwrt.init")));
     let variables = fs::read_to_string(directory.path().join("autossh.one.env")).unwrap();
     assert!(variables.split('\0').any(|set| set == "AUTOSSH_PATH=dbclient"), "{variables}");
 });
@@ -89,13 +81,10 @@ case!(the_property_list_for_launchd, Beyond, {
         assert job['RunAtLoad'] is True and job['KeepAlive'] is True, job\n\
         for word in job['ProgramArguments']: print(word)\n\
         for name, value in job['EnvironmentVariables'].items(): print(name + '=' + value)\n";
-    let output = Command::new("python3").args(["-c", tell]).arg(example("launchd.plist")).output();
-    if !needs("python3", output.is_ok()) {
+    if !needs("python3", has("python3")) {
         return;
     }
-    let output = output.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = output_of(Command::new("python3").args(["-c", tell]).arg(example("launchd.plist")));
     let (variables, words): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("AUTOSSH_"));
     assert_eq!(words[0], "/usr/local/bin/autossh");
     let mut autossh = Autossh::new(&words[1..], "exit 255\nhang").own_log();

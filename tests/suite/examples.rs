@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::case;
 use crate::harness::{
-    Autossh, Server, child_of, install, is_gone, is_root, needs, port_pair, program, wait_for, wait_greeting,
+    Autossh, Server, child_of, install, is_gone, is_root, needs, output, port_pair, program, wait_for, wait_greeting,
 };
 
 fn example(name: &str) -> PathBuf {
@@ -59,8 +59,7 @@ case!(the_init_script, Beyond, {
     )
     .unwrap();
     let init = |word: &str| {
-        let mut command = Command::new(example("autossh.init"));
-        let output = command.arg(word).env("DEFAULTS", &defaults).stdin(Stdio::null()).output().unwrap();
+        let output = output(Command::new(example("autossh.init")).arg(word).env("DEFAULTS", &defaults));
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
     let pid = || fs::read_to_string(&pid_file).unwrap().trim().parse::<i32>().unwrap();
@@ -159,7 +158,7 @@ case!(the_container_as_its_files_run_it, Beyond, {
     let inside = |script: &str| {
         let target = first.to_string();
         let mut command = Command::new("nsenter");
-        command.args(["--target", &target, "--mount", "--pid", "sh", "-c", script]).status().unwrap().success()
+        output(command.args(["--target", &target, "--mount", "--pid", "sh", "-c", script])).status.success()
     };
     assert!(inside("test \"$(cat /run/autossh/pid)\" = 1"));
     assert!(inside(&healthy));

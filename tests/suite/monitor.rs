@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{
-    Autossh, Running, has_connection_to, is_gone, is_root, limit, needs, port_pair, process_state, wait_for,
+    Autossh, Running, accept, has_connection_to, is_gone, is_root, limit, needs, port_pair, process_state, wait_for,
 };
 use crate::{case, table};
 
@@ -46,7 +46,7 @@ case!(the_message_is_as_it_has_always_been, Same, {
     let running = unstarted.env("AUTOSSH_MESSAGE", "of mine").start();
     let mut seen = Vec::new();
     for _ in 0..2 {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = accept(&listener);
         let mut message = Vec::new();
         while !message.ends_with(b"\n") {
             let mut byte = [0];
@@ -68,7 +68,7 @@ case!(an_empty_message_leaves_its_blank, Same, {
     let (unstarted, port) = echo("hang");
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let _running = unstarted.start();
-    let (mut stream, _) = listener.accept().unwrap();
+    let mut stream = accept(&listener);
     let mut message = [0; 512];
     let count = stream.read(&mut message).unwrap();
     assert!(message[..count].ends_with(b" \r\n"), "{:?}", String::from_utf8_lossy(&message[..count]));

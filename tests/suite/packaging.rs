@@ -1,17 +1,20 @@
 //! The Debian package, the unit and the wrapper scripts.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Autossh, Server, is_gone, is_root, needs, port_pair, program, wait_for, wait_greeting};
+use crate::harness::{
+    Autossh, Server, has, is_gone, is_root, needs, output, output_of, output_of_within, port_pair, program, wait_for,
+    wait_greeting,
+};
 use crate::systemd::Ear;
 use crate::{case, table};
 
@@ -25,17 +28,8 @@ fn debians(path: &str) -> Option<PathBuf> {
     needs("Debian's package autossh in target/reference", file.exists()).then_some(file)
 }
 
-fn has(tool: &str) -> bool {
-    Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-}
-
-/// What a command says on stdout; it must succeed.
-fn output_of(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
+/// How long it may take to build the package.
+const BUILD: Duration = Duration::from_secs(900);
 
 /// The package, built once, in a folder of its own since cargo holds on to the other.
 fn package() -> Option<&'static Path> {
@@ -47,7 +41,7 @@ fn package() -> Option<&'static Path> {
                 let deb = target.join("autossh.deb");
                 let mut command = Command::new(root().join("packaging/deb.sh"));
                 command.arg("--output").arg(&deb);
-                output_of(command.env("CARGO_TARGET_DIR", &target));
+                output_of_within(BUILD, command.env("CARGO_TARGET_DIR", &target));
                 deb
             })
         })
@@ -102,11 +96,11 @@ fn left_by(filter: &Path, log: &str) -> String {
     let stamps = ["Nov 21 05:10:01", "2026-11-21T05:10:01.123456+01:00"];
     let lines: String =
         stamps.iter().flat_map(|at| texts().map(move |text| format!("{at} some-host {text}\n"))).collect();
-    let mut command = Command::new("grep");
-    command.args(["-v", "-E", "-f"]).arg(filter).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lines");
+    fs::write(&file, lines).unwrap();
+    let left = output(Command::new("grep").args(["-v", "-E", "-f"]).args([filter, &file]));
+    String::from_utf8(left.stdout).unwrap()
 }
 
 case!(debians_filter_for_logcheck_matches_our_lines, Beyond, {
@@ -230,8 +224,7 @@ table!(the_units_are_sound, Beyond, ["system", "user"], |kind| {
     let replaced = replaced.replace("/usr/lib/autossh/autossh", program().to_str().unwrap());
     fs::write(&unit, replaced).unwrap();
     let analyze = |words: &[&str]| {
-        let mut command = Command::new("systemd-analyze");
-        command.args(words).arg(&unit).env("XDG_RUNTIME_DIR", folder.path()).stdin(Stdio::null()).output().unwrap()
+        output(Command::new("systemd-analyze").args(words).arg(&unit).env("XDG_RUNTIME_DIR", folder.path()))
     };
     let verified = analyze(&["verify", "--man=no", &format!("--{kind}")]);
     assert!(verified.status.success() && verified.stdout.is_empty() && verified.stderr.is_empty(), "{verified:?}");

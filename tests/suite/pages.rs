@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::case;
-use crate::harness::{Autossh, needs, port_pair, program};
+use crate::harness::{Autossh, has, needs, output, port_pair, program};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -57,7 +57,7 @@ case!(every_variable_is_in_both, Beyond, {
     let variables = variables();
     assert_eq!(variables.len(), 14, "{variables:?}");
     let (manual, readme) = (read("man/autossh.1"), read("README.md"));
-    let help = Command::new(program()).arg("--help").output().unwrap();
+    let help = output(Command::new(program()).arg("--help"));
     let help = String::from_utf8(help.stdout).unwrap();
     for name in variables {
         assert!(manual.contains(&format!(".It Ev {name}\n")), "{name} is not in man/autossh.1");
@@ -78,12 +78,10 @@ case!(every_option_is_in_both, Beyond, {
 });
 
 case!(the_manual_page_is_sound, Beyond, {
-    if !needs("mandoc", Command::new("mandoc").arg("/dev/null").output().is_ok()) {
+    if !needs("mandoc", has("mandoc")) {
         return;
     }
-    let output =
-        Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(root().join("man/autossh.1")).output();
-    let output = output.unwrap();
+    let output = output(Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(root().join("man/autossh.1")));
     assert!(output.status.success() && output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
     let page = read("man/autossh.1");
     for section in ["EXIT STATUS", "FILES", "EXAMPLES", "DIFFERENCES FROM AUTOSSH 1.4g"] {
@@ -104,7 +102,7 @@ case!(sections_that_the_sources_name_exist, Beyond, {
 });
 
 case!(the_version_is_the_packages, Beyond, {
-    let output = Command::new(program()).arg("-V").output().unwrap();
+    let output = output(Command::new(program()).arg("-V"));
     let version = String::from_utf8(output.stdout).unwrap();
     let changelog = read("CHANGELOG.md");
     let latest = changelog.lines().find_map(|line| line.strip_prefix("## ")).unwrap().split(' ').next().unwrap();
@@ -142,7 +140,7 @@ case!(the_core_compiles_without_the_system, Beyond, {
     let out = tempfile::tempdir().unwrap();
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
     rustc.args(["--edition", "2024", "--crate-type", "lib", "--crate-name", "autossh_core", "--emit", "metadata"]);
-    let output = rustc.arg("--out-dir").arg(out.path()).arg(core).output().unwrap();
+    let output = output(rustc.arg("--out-dir").arg(out.path()).arg(core));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // Not even by the one way in which a crate without the standard library can ask for it.
     for file in sources().iter().filter(|file| name_of(file).starts_with("core/")) {
@@ -152,10 +150,10 @@ case!(the_core_compiles_without_the_system, Beyond, {
 });
 
 case!(the_example_of_the_main_job_works, Beyond, {
-    if !needs("ssh-keyscan", Command::new("ssh-keyscan").output().is_ok()) {
+    if !needs("ssh-keyscan", has("ssh-keyscan")) {
         return;
     }
-    let output = Command::new("sh").arg(root().join("examples/try.sh")).env("AUTOSSH", program()).output().unwrap();
+    let output = output(Command::new("sh").arg(root().join("examples/try.sh")).env("AUTOSSH", program()));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     for cut in ["opened", "the session was killed", "the session was frozen", "sshd was stopped"] {

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::case;
-use crate::harness::{Autossh, Hosts, Running, Server, port_pair, wait_for};
+use crate::harness::{Autossh, Hosts, Running, Server, output, port_pair, wait_for};
 
 /// A server and an autossh that loops through it, in namespaces of their own, with a test a second.
 fn lab(server_config: &str) -> Option<(Hosts, Server, Autossh)> {
@@ -177,7 +177,7 @@ case!(ssh_takes_the_rewritten_words_as_we_read_them, Beyond, {
         let words: Vec<&str> = typed.split(' ').collect();
         let running = Autossh::new(words, "exit 0").env("AUTOSSH_GATETIME", "0").start();
         let args = running.wait_start(1).args();
-        let output = Command::new("/usr/bin/ssh").args(["-F", "none", "-G"]).args(&args).output().unwrap();
+        let output = output(Command::new("/usr/bin/ssh").args(["-F", "none", "-G"]).args(&args));
         let config = String::from_utf8(output.stdout).unwrap();
         assert!(config.contains("port 2022\n") && config.contains("hostname host\n"), "{typed}: {config}");
         assert!(config.contains("localforward 20000 [127.0.0.1]:20000\n"), "{typed}: {config}");

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Hosts, Running, Server, child_of, wait_for};
+use crate::harness::{Hosts, Running, Server, child_of, output, wait_for};
 
 /// A stream that has brought nothing for so long is cut.
 const CUT: Duration = Duration::from_millis(700);
@@ -217,7 +217,7 @@ impl Lab {
                 let limit = |most: &str| {
                     each(&|tunnel| {
                         let pid = format!("--pid={}", tunnel.pid());
-                        std::process::Command::new("prlimit").args([&pid, most]).status().unwrap();
+                        output(std::process::Command::new("prlimit").args([&pid, most]));
                     });
                 };
                 limit("--nofile=3:");

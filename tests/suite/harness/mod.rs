@@ -1,5 +1,6 @@
 //! What the cases are made of: running autossh with a scripted ssh, looking at what that saw, and waiting for things.
 
+mod command;
 mod process;
 mod rest;
 mod run;
@@ -7,6 +8,7 @@ mod running;
 mod server;
 mod start;
 
+pub use command::{DOWNLOAD, end, has, output, output_of, output_of_within, output_within};
 pub use process::{
     Held, child_of, has_connection_to, inherited_descriptors, inherited_ignored, install, install_script, is_gone,
     is_root, listens, needs, process_state, wait_greeting,
@@ -18,6 +20,7 @@ pub use server::{Hosts, Server};
 pub use start::Start;
 
 use std::fmt::Debug;
+use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -144,13 +147,22 @@ pub fn wait_within<T>(limit: Duration, what: impl Debug, mut condition: impl FnM
     }
 }
 
+/// Waits for a connection, whose reads then have a deadline too.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let stream = wait_for("a connection", || listener.accept().ok().map(|(stream, _)| stream));
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(limit())).unwrap();
+    stream
+}
+
 /// Two free ports, the second above the first, for `-M`. Below the range that automatic ports are picked from.
 pub fn port_pair() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 2_000 + u16::try_from(std::process::id() % 3_500).unwrap();
     wait_for("two free ports", || {
         let port = base + NEXT.fetch_add(2, Ordering::Relaxed);
-        let free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
         (free(port) && free(port + 1)).then_some(port)
     })
 }

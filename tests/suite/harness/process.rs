@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use super::wait_for;
+use super::{output_of, wait_for};
 
 /// The state letter of a process, as in ps(1).
 pub fn process_state(pid: i32) -> Option<char> {
@@ -125,7 +125,7 @@ pub fn wait_greeting(port: u16) {
 /// Makes a program of `source`. Another process writes it: the child that another thread forks meanwhile would hold our
 /// own descriptor of it, and the program would be "busy" for that long.
 pub fn install(source: &Path, program: &Path) {
-    assert!(Command::new("install").args(["-m", "755"]).args([source, program]).status().unwrap().success());
+    output_of(Command::new("install").args(["-m", "755"]).args([source, program]));
 }
 
 /// Makes a script of `text`.

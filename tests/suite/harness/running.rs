@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::rest::{self, Explained};
-use super::{Start, is_ours, wait_for};
+use super::{Start, end, is_ours, wait_for};
 
 /// An autossh that has been started.
 pub struct Running {
@@ -152,8 +152,7 @@ impl Drop for Running {
         } else {
             is_ours().then(|| self.complaint()).flatten()
         };
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
         rest::end_all_of(self.folder.path(), &self.starts());
         if let Some(complaint) = complaint {
             panic!("{complaint}; {}", self.story());

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Autossh, listens, needs, scripted_ssh, wait_for};
+use super::{Autossh, DOWNLOAD, end, has, listens, needs, output, output_of, output_within, scripted_ssh, wait_for};
 
 /// The command that runs an sshd, if there is one to be had.
 fn sshd() -> Option<&'static Path> {
@@ -20,7 +20,7 @@ fn sshd() -> Option<&'static Path> {
         .get_or_init(|| {
             let root = Path::new(env!("CARGO_MANIFEST_DIR"));
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sshd");
-            let output = Command::new("sh").arg(root.join("tests/find-sshd.sh")).arg(folder).output().unwrap();
+            let output = output_within(DOWNLOAD, Command::new("sh").arg(root.join("tests/find-sshd.sh")).arg(folder));
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
             output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim_end().into())
         })
@@ -40,7 +40,7 @@ impl Hosts {
     /// Makes them. Root's privilege, so `None` for others.
     pub fn new() -> Option<Hosts> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        if !needs("root and ip(8)", super::is_root() && Command::new("ip").arg("-V").output().is_ok()) {
+        if !needs("root and ip(8)", super::is_root() && has("ip")) {
             return None;
         }
         let name = format!("autossh-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -83,15 +83,14 @@ impl Hosts {
 impl Drop for Hosts {
     fn drop(&mut self) {
         for name in [self.client(), self.server()] {
-            let _ = Command::new("ip").args(["netns", "del", &name]).status();
+            output(Command::new("ip").args(["netns", "del", &name]));
         }
     }
 }
 
 /// Runs a shell command that must succeed.
 fn shell(command: &str) {
-    let output = Command::new("sh").args(["-c", command]).output().unwrap();
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    output_of(Command::new("sh").args(["-c", command]));
 }
 
 /// A running sshd.
@@ -229,8 +228,7 @@ impl Server {
         if self.child.is_some() {
             let sessions = self.sessions();
             let mut child = self.child.take().unwrap();
-            let _ = child.kill();
-            let _ = child.wait();
+            end(&mut child);
             for pid in sessions {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
