@@ -27,6 +27,8 @@ mod ending;
 mod environment;
 mod examples;
 mod faults;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod inject;
 mod logs;
 mod monitor;
 mod network;

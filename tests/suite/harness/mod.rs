@@ -13,8 +13,8 @@ pub use process::{
     Held, child_of, has_connection_to, inherited_descriptors, inherited_ignored, install, install_script, is_gone,
     is_root, listens, needs, process_state, wait_greeting,
 };
-pub use rest::cpu_time;
-pub use run::{Autossh, disposing, scripted_ssh};
+pub use rest::{all_of, cpu_time};
+pub use run::{Autossh, disposing, injector, scripted_ssh};
 pub use running::Running;
 pub use server::{Hosts, Server};
 pub use start::Start;

@@ -193,7 +193,7 @@ fn parent(pid: i32) -> Option<u32> {
 }
 
 /// Every process that was started with this directory: autossh, daemons, ssh, and what those have left behind.
-fn all_of(folder: &Path) -> Vec<i32> {
+pub fn all_of(folder: &Path) -> Vec<i32> {
     let ours = format!("SCRIPTED_SSH={}", folder.display());
     let is_ours = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();

@@ -117,7 +117,16 @@ impl Autossh {
 
 /// Where cargo has put the scripted ssh.
 pub fn scripted_ssh() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_autossh")).parent().unwrap().join("examples/scripted-ssh")
+    example("scripted-ssh")
+}
+
+/// Where cargo has put the program that makes system calls fail.
+pub fn injector() -> PathBuf {
+    example("injector")
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_autossh")).with_file_name("examples").join(name)
 }
 
 /// Lets a command begin with this disposition, `SigIgn` or `SigDfl`, of these signals.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,11 @@ impl Running {
     pub fn status(&mut self) -> i32 {
         let status = self.wait();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The path of a file in the folder.

@@ -1,0 +1,145 @@
+//! What autossh does while a system call of it fails.
+
+use nix::sys::signal::Signal;
+
+use super::play::{Play, Stop};
+use crate::harness::{Autossh, Running, is_ours, port_pair};
+
+/// A stretch of autossh's life.
+pub struct Scenario {
+    pub name: &'static str,
+    /// A process in the background supervises.
+    pub background: bool,
+    /// autossh 1.4g can do it too.
+    pub reference: bool,
+    /// What the log must have at the end, if nothing says why not.
+    pub logs: &'static [&'static str],
+    /// How it is started, by the injector.
+    pub autossh: fn(&[&str]) -> Autossh,
+    /// What happens then, until it is time to end.
+    pub play: fn(&mut Play) -> Result<(), Stop>,
+}
+
+/// A foreground autossh without a monitor.
+fn plain(before: &[&str], script: &str) -> Autossh {
+    Autossh::run_by(before, ["-M", "0", "-N", "host"], script).env("AUTOSSH_GATETIME", "0")
+}
+
+fn background(before: &[&str], script: &str) -> Autossh {
+    let autossh = Autossh::run_by(before, ["-M", "0", "-f", "-N", "host"], script);
+    let pid_file = autossh.path("pid");
+    autossh.env("AUTOSSH_PIDFILE", pid_file)
+}
+
+/// Six ssh that end at once, and a wait.
+const FAILURES: &str = "exit 255\nexit 255\nexit 255\nexit 255\nexit 255\nexit 255\nhang";
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "start",
+        background: false,
+        reference: true,
+        logs: &["starting ssh (count 1)", "ssh child pid is"],
+        autossh: |before| plain(before, "hang"),
+        play: |play| {
+            play.until_start(1)?;
+            play.rests()
+        },
+    },
+    Scenario {
+        name: "loop",
+        background: false,
+        reference: true,
+        logs: &["starting ssh (count 1)", "ssh child pid is", "connection ok"],
+        autossh: |before| {
+            let port = port_pair().to_string();
+            let autossh = Autossh::run_by(before, ["-M", &port, "-N", "host"], "relay sound");
+            autossh.env("AUTOSSH_GATETIME", "0").env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1")
+        },
+        play: |play| {
+            play.until_logged("connection ok", 2)?;
+            let starts = play.running.starts().len();
+            play.signal(Signal::SIGUSR1);
+            play.until_start(starts + 1)?;
+            let tests = play.running.logged("connection ok");
+            play.until_logged("connection ok", tests + 1)
+        },
+    },
+    Scenario {
+        name: "automatic",
+        background: false,
+        reference: false,
+        logs: &["starting ssh (count 1)", "ssh child pid is", "connection ok"],
+        autossh: |before| {
+            let autossh = Autossh::run_by(before, ["-N", "host"], "relay sound");
+            autossh.env("AUTOSSH_GATETIME", "0").env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1")
+        },
+        play: |play| {
+            let monitored =
+                |running: &Running| running.logged("connection ok") > 0 || running.logged("without a monitor") > 0;
+            play.until("a test", monitored)
+        },
+    },
+    Scenario {
+        name: "background",
+        background: true,
+        reference: true,
+        logs: &["starting ssh (count 1)", "ssh child pid is"],
+        autossh: |before| background(before, "say hello from ssh;hang"),
+        play: |play| {
+            play.until_start(1)?;
+            if is_ours() {
+                play.until("what ssh says", |running| {
+                    running.logged("ssh: hello from ssh") > 0 || running.logged("stderr") > 0
+                })?;
+            }
+            play.rests()?;
+            let starts = play.running.starts().len();
+            play.signal(Signal::SIGUSR1);
+            play.until_start(starts + 1)
+        },
+    },
+    Scenario {
+        name: "wait",
+        background: false,
+        reference: true,
+        logs: &["starting ssh (count 1)", "ssh exited with error status 255"],
+        // The first wait is of minutes.
+        autossh: |before| plain(before, "exit 255").env("AUTOSSH_POLL", "100000"),
+        play: |play| {
+            let sixth = |running: &Running| {
+                running.logged("count 6") + running.logged("count 7") > 0 || running.starts().len() >= 6
+            };
+            play.until("the sixth start", sixth)?;
+            play.rests()
+        },
+    },
+    Scenario {
+        name: "comeback",
+        background: false,
+        reference: true,
+        logs: &["starting ssh (count 1)", "ssh exited with error status 255", "starting ssh (count 7)"],
+        autossh: |before| plain(before, FAILURES).env("AUTOSSH_POLL", "1"),
+        play: |play| {
+            play.until_start(7)?;
+            play.rests()
+        },
+    },
+    Scenario {
+        name: "deaf",
+        background: false,
+        reference: false,
+        logs: &["starting ssh (count 1)", "ssh child pid is"],
+        autossh: |before| plain(before, "deaf"),
+        play: |play| play.until("a deaf ssh", |running| running.path("deaf.1").exists()),
+    },
+    Scenario {
+        name: "deaf in the background",
+        background: true,
+        reference: false,
+        logs: &["starting ssh (count 1)", "ssh child pid is"],
+        autossh: |before| background(before, "deaf"),
+        play: |play| play.until("a deaf ssh", |running| running.path("deaf.1").exists()),
+    },
+];
