@@ -94,7 +94,7 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
         pid_file,
         readiness: readiness.take(),
     };
-    Supervisor::new(machine, resources).run().map_err(|errno| format!("cannot go on: {}", error_text(&errno.into())))
+    Ok(Supervisor::new(machine, resources).run())
 }
 
 /// Opens the monitor. An automatic one is optional.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use autossh_core::event::{Action, Event, Exit, Outcome};
 use autossh_core::exit_policy::ChildExit;
@@ -14,7 +14,7 @@ use autossh_core::machine::Machine;
 use autossh_core::time::{Reading, SleepWatch, Time};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
 use crate::log::Log;
@@ -30,6 +30,11 @@ use crate::sys::sd_notify::Notifier;
 use crate::sys::signals::Signals;
 use crate::sys::terminal::Terminal;
 use crate::text::error_text;
+
+/// How long the loop waits at a time where poll(2) fails.
+const FALLBACK_WAIT: Duration = Duration::from_secs(1);
+/// How often it waits like that for ssh to end, before it kills it.
+const LAST_WAITS: u32 = 5;
 
 /// What the loop works with.
 pub struct Resources {
@@ -57,6 +62,13 @@ pub struct Resources {
     pub readiness: Option<Readiness>,
 }
 
+/// What is logged at its first occurrence alone.
+#[derive(Debug, Default)]
+struct LoggedOnce {
+    directory_loss: bool,
+    poll_failure: bool,
+}
+
 /// The loop and its state.
 pub struct Supervisor {
     machine: Machine,
@@ -68,7 +80,7 @@ pub struct Supervisor {
     network_readable: bool,
     /// Pending network changes are old, since they were not read for a while.
     network_is_stale: bool,
-    directory_loss_logged: bool,
+    logged: LoggedOnce,
     last_test: Option<LastTest>,
     up_since: Option<SystemTime>,
     last_status: String,
@@ -84,7 +96,7 @@ impl Supervisor {
             stderr: SshStderr::for_log(),
             network_readable: false,
             network_is_stale: false,
-            directory_loss_logged: false,
+            logged: LoggedOnce::default(),
             last_test: None,
             up_since: None,
             last_status: String::new(),
@@ -92,18 +104,34 @@ impl Supervisor {
     }
 
     /// Supervises ssh until autossh exits, and returns how.
-    ///
-    /// # Errors
-    /// poll(2) or the clock fails; ssh gets SIGTERM then.
-    pub fn run(&mut self) -> Result<Exit, Errno> {
-        let ended = self.rounds();
-        if let (Err(_), Some(child)) = (&ended, self.child) {
-            ssh::ask_to_end(child);
-        }
-        ended
+    pub fn run(&mut self) -> Exit {
+        self.rounds().unwrap_or_else(|error| {
+            let text = format!("cannot go on: {}", error_text(&error));
+            self.resources.log.explain(Level::Error, &text);
+            self.end_without_loop();
+            Exit::Status(1)
+        })
     }
 
-    fn rounds(&mut self) -> Result<Exit, Errno> {
+    /// Ends ssh where the loop cannot go on.
+    fn end_without_loop(&mut self) {
+        let Some(child) = self.child else { return };
+        let _ = ssh::ask_to_end(child);
+        for _ in 0..LAST_WAITS {
+            let waited = self.resources.signals.wait(FALLBACK_WAIT);
+            while let Some((pid, report)) = ssh::reap() {
+                if pid == child && matches!(report, Report::Exited(_)) {
+                    return;
+                }
+            }
+            if waited.is_err() {
+                break;
+            }
+        }
+        let _ = kill(child, Signal::SIGKILL);
+    }
+
+    fn rounds(&mut self) -> io::Result<Exit> {
         let mut sleep_watch = SleepWatch::new(self.resources.clock.read()?);
         loop {
             let reading = self.resources.clock.read()?;
@@ -119,7 +147,7 @@ impl Supervisor {
     }
 
     /// Waits until something happens or something is due.
-    fn wait(&mut self, now: Time) -> Result<(), Errno> {
+    fn wait(&mut self, now: Time) -> io::Result<()> {
         let heeds_network = self.resources.network.as_ref().and(self.machine.heeds_network_from());
         if heeds_network.is_none() {
             self.network_is_stale = true;
@@ -130,24 +158,34 @@ impl Supervisor {
         // At the end of a hold-off the changes that came meanwhile are read.
         let hold_off_end = heeds_network.filter(|from| *from > now);
         let deadlines = [self.machine.deadline(), self.resources.monitor.deadline(now), hold_off_end];
-        let timeout = self.resources.clock.set_alarm(deadlines.into_iter().flatten().min(), now);
+        let (alarm, timeout) = self.resources.clock.set_alarm(deadlines.into_iter().flatten().min(), now);
 
         let mut fds = vec![
             PollFd::new(self.resources.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.resources.clock.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.resources.clock.as_fd(), alarm),
         ];
         if let Some(network) = self.resources.network.as_ref().filter(|_| listens) {
             fds.push(PollFd::new(network.as_fd(), PollFlags::POLLIN));
         }
         fds.extend(self.stderr.interest().map(|(fd, flags)| PollFd::new(fd, flags)));
         fds.extend(self.resources.monitor.interest(now).map(|(fd, flags)| PollFd::new(fd, flags)));
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(errno) => return Err(errno),
-        }
-        let woke = |place: usize| fds.get(place).and_then(PollFd::any).unwrap_or_default();
+        let polled = poll(&mut fds, timeout);
+        let woke = |place: usize| polled.is_err() || fds.get(place).and_then(PollFd::any).unwrap_or_default();
         self.network_readable = listens && woke(2);
-        Ok(())
+        match polled {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => self.wait_without_poll(errno),
+        }
+    }
+
+    /// Waits where poll(2) has failed, for want of memory or of descriptors: a signal is seen at once, all else a little
+    /// later.
+    fn wait_without_poll(&mut self, errno: Errno) -> io::Result<()> {
+        if !std::mem::replace(&mut self.logged.poll_failure, true) {
+            let text = format!("cannot wait for events, looking for them every second: {}", error_text(&errno.into()));
+            self.resources.log.line(Level::Warning, &text);
+        }
+        self.resources.signals.wait(FALLBACK_WAIT)
     }
 
     /// What has happened, in no particular order.
@@ -246,6 +284,7 @@ impl Supervisor {
                     events.push(Event::ForwardRefused);
                 }
                 SshOutput::RemoteRefused(_) | SshOutput::LocalRefused(_) => {}
+                SshOutput::Unreadable(why) => self.stderr_lost(&why),
             }
         }
     }
@@ -257,16 +296,8 @@ impl Supervisor {
             for action in self.machine.handle(event, now) {
                 match action {
                     Action::Start => events.push_front(self.start()),
-                    Action::Term => {
-                        if let Some(child) = self.child {
-                            ssh::ask_to_end(child);
-                        }
-                    }
-                    Action::Kill => {
-                        if let Some(child) = self.child {
-                            let _ = kill(child, Signal::SIGKILL);
-                        }
-                    }
+                    Action::Term => self.signal_child(ssh::ask_to_end),
+                    Action::Kill => self.signal_child(|child| kill(child, Signal::SIGKILL)),
                     Action::Test(trigger) => {
                         if let Err(outcome) = self.resources.monitor.begin(trigger, now) {
                             events.push_front(Event::Tested(outcome));
@@ -289,6 +320,18 @@ impl Supervisor {
         None
     }
 
+    /// Sends ssh a signal that is to end it.
+    fn signal_child(&mut self, send: impl Fn(Pid) -> nix::Result<()>) {
+        if let Some((child, Err(errno))) = self.child.map(|child| (child, send(child))) {
+            let text = format!("cannot end ssh {child}: {}", error_text(&errno.into()));
+            self.resources.log.line(Level::Error, &text);
+        }
+    }
+
+    fn stderr_lost(&mut self, why: &str) {
+        self.resources.log.line(Level::Warning, &format!("cannot read ssh's stderr: {why}"));
+    }
+
     /// Starts ssh. Returns the event that says whether that worked.
     fn start(&mut self) -> Event {
         match self.try_to_start() {
@@ -309,13 +352,21 @@ impl Supervisor {
             self.resources.launcher.start(before.iter().cloned().chain(forwards).chain(after.iter().cloned()))?;
         self.child = Some(child.pid);
         self.up_since = Some(SystemTime::now());
-        child.stderr.and_then(|pipe| self.stderr.attach(pipe).ok());
-        if let Some(readiness) = self.resources.readiness.take() {
-            readiness.notify_ready();
-            self.resources.log.let_go_of_stderr();
+        if let Some(Err(error)) = child.stderr.map(|pipe| self.stderr.attach(pipe)) {
+            self.stderr_lost(&error_text(&error));
         }
-        if let (Some(errno), false) = (child.lost_directory, self.directory_loss_logged) {
-            self.directory_loss_logged = true;
+        match self.resources.readiness.take().map(Readiness::notify_ready) {
+            Some(Ok(())) => self.resources.log.let_go_of_stderr(),
+            Some(Err(error)) => {
+                // The caller takes it that nothing has been started, so nothing may stay.
+                let text = format!("cannot report that ssh runs: {}", error_text(&error));
+                self.resources.log.explain(Level::Error, &text);
+                let _ = raise(Signal::SIGTERM);
+            }
+            None => {}
+        }
+        if let (Some(errno), false) = (child.lost_directory, self.logged.directory_loss) {
+            self.logged.directory_loss = true;
             let directory = &self.resources.launcher.background;
             let text =
                 format!("cannot enter {:?}, starting ssh in /: {}", directory.as_deref(), error_text(&errno.into()));

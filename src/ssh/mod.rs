@@ -174,9 +174,13 @@ fn execute(args: &[*const c_char]) -> Errno {
 }
 
 /// Sends ssh SIGTERM, and SIGCONT so that a stopped one receives it.
-pub fn ask_to_end(pid: Pid) {
-    let _ = kill(pid, Signal::SIGTERM);
+///
+/// # Errors
+/// ssh has become somebody else's process.
+pub fn ask_to_end(pid: Pid) -> nix::Result<()> {
+    let sent = kill(pid, Signal::SIGTERM);
     let _ = kill(pid, Signal::SIGCONT);
+    sent
 }
 
 /// What has happened to a child.

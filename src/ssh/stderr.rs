@@ -17,6 +17,7 @@ use nix::poll::PollFlags;
 
 use self::lines::Lines;
 use self::pass_through::PassThrough;
+use crate::text::error_text;
 
 /// Maximum number of reads at a time: endless output must not block everything else. More than a full pipe takes.
 const MAX_READS: usize = 16;
@@ -30,6 +31,8 @@ pub enum SshOutput {
     RemoteRefused(Listen),
     /// ssh cannot listen here. The address is one of those that it has tried.
     LocalRefused(SocketAddr),
+    /// No more can be read; why.
+    Unreadable(String),
 }
 
 /// ssh's stderr, of one ssh after the other.
@@ -132,7 +135,10 @@ impl SshStderr {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return false,
+                Err(error) => {
+                    take(SshOutput::Unreadable(error_text(&error)));
+                    return false;
+                }
             }
         }
         true

@@ -8,7 +8,7 @@ use std::time::Duration;
 use autossh_core::time::{Reading, Time};
 
 use nix::errno::Errno;
-use nix::poll::PollTimeout;
+use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
@@ -50,8 +50,9 @@ impl Clock {
     }
 
     /// Makes the descriptor readable from `at` on, or never. Each call replaces the last, and clears an expiry that has
-    /// not been read. Returns how long poll(2) may wait: without limit, unless the kernel refuses the timer.
-    pub fn set_alarm(&mut self, at: Option<Time>, now: Time) -> PollTimeout {
+    /// not been read. Returns what poll(2) must wait for on the descriptor, and how long at most: where the kernel refuses
+    /// the time, the descriptor may be readable for good, and poll(2) keeps the time itself.
+    pub fn set_alarm(&mut self, at: Option<Time>, now: Time) -> (PollFlags, PollTimeout) {
         let set = match at {
             // Zero would disable the timer.
             Some(at) => self.timer.set(
@@ -61,8 +62,8 @@ impl Clock {
             None => self.timer.unset(),
         };
         match set {
-            Ok(()) => PollTimeout::NONE,
-            Err(_) => timeout(at, now),
+            Ok(()) => (PollFlags::POLLIN, PollTimeout::NONE),
+            Err(_) => (PollFlags::empty(), timeout(at, now)),
         }
     }
 }

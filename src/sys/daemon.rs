@@ -1,8 +1,9 @@
 //! `-f`: goes to the background, and tells the caller when ssh has been started.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -12,6 +13,9 @@ use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, 
 
 use crate::sys::signals::Signals;
 use autossh_core::event::Exit;
+
+/// How often the caller looks for the report where poll(2) fails.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The two sides of the fork.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub struct Readiness {
 /// # Errors
 /// No pipe, no process, or no signals for the caller.
 pub fn daemonize() -> io::Result<ForkSide> {
-    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     match duplicate()? {
         ForkResult::Child => {
@@ -57,14 +61,21 @@ pub fn daemonize() -> io::Result<ForkSide> {
 
 impl Readiness {
     /// ssh is running: changes to `/`, releases the caller's standard streams, and lets the caller exit.
-    pub fn notify_ready(mut self) {
+    ///
+    /// # Errors
+    /// The caller cannot be told, and will exit as if the start had failed. stderr is still there to say why.
+    pub fn notify_ready(mut self) -> io::Result<()> {
         // None of these can fail: there is a `/`, and the descriptors are open.
         let _ = chdir("/");
         let _ = dup2_stdin(&self.null);
         let _ = dup2_stdout(&self.null);
+        match self.pipe.write_all(&[0]) {
+            // If the caller is gone, nobody needs to be told.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
         let _ = dup2_stderr(&self.null);
-        // If the caller is gone, nobody needs to be told.
-        let _ = self.pipe.write_all(&[0]);
+        Ok(())
     }
 }
 
@@ -73,31 +84,25 @@ fn wait_for_word(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
     let mut signals = Signals::new()?;
     let mut stopped_by = None;
     loop {
-        let ready = {
-            let mut fds =
-                [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => fds.last().and_then(PollFd::any).unwrap_or_default(),
-                Err(errno) => return Err(errno.into()),
-            }
-        };
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => signals.wait(LOOK_INTERVAL)?,
+        }
         for signal in signals.pending() {
             if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
                 let _ = kill(daemon, signal);
                 stopped_by = Some(Exit::Signal(signal as i32));
             }
         }
-        if !ready {
-            continue;
-        }
-        let mut word = [1];
-        let told = match pipe.read(&mut word) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Ok(1) => true,
+        let status = match pipe.read(&mut [0]) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => continue,
+            Err(error) => return Err(error),
             // It has ended, and has reported why.
-            Ok(_) | Err(_) => false,
+            Ok(0) => 1,
+            Ok(_) => 0,
         };
-        return Ok(stopped_by.unwrap_or(Exit::Status(i32::from(!told))));
+        return Ok(stopped_by.unwrap_or(Exit::Status(status)));
     }
 }
 

@@ -1,8 +1,9 @@
 //! Signals: those that we handle arrive through a pipe; inherited dispositions are kept for ssh (autossh(1), SIGNALS).
 
-use std::io;
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
@@ -70,6 +71,20 @@ impl Signals {
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, heard)?;
         SigSet::empty().thread_set_mask()?;
         Ok(Signals { delivery })
+    }
+
+    /// Waits for a signal, at most for `limit`: what is left where poll(2) fails.
+    ///
+    /// # Errors
+    /// Waiting is impossible like this too.
+    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+        let mut stream = self.delivery.get_read();
+        stream.set_read_timeout(Some(limit))?;
+        // The signal itself is kept elsewhere.
+        match stream.read(&mut [0]) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// The signals since the last call, each once.
