@@ -1,5 +1,7 @@
 //! The child: finding ssh, starting it, ending it, reaping it.
 
+#[expect(dead_code, reason = "the loop comes to use it next")]
+pub mod connection;
 pub mod stderr;
 
 use std::cell::Cell;
