@@ -9,6 +9,7 @@ use autossh_core::event::Exit;
 use autossh_core::level::Level;
 use autossh_core::machine::Machine;
 use autossh_core::rules::Monitoring;
+use nix::errno::Errno;
 
 use crate::config::cli::{self, Request};
 use crate::config::settings::{self, Settings, USAGE};
@@ -21,10 +22,15 @@ use crate::sys::daemon::{self, ForkSide, Readiness};
 use crate::sys::netlink::NetworkWatch;
 use crate::sys::pidfile::PidFile;
 use crate::sys::random::random;
-use crate::sys::sd_notify::Notifier;
+use crate::sys::sd_notify::{self, Notifier};
 use crate::sys::signals::{Inherited, Signals};
 use crate::sys::terminal::Terminal;
 use crate::text::error_text;
+
+/// sysexits(3): the configuration is wrong.
+const EX_CONFIG: i32 = 78;
+/// Why -f has no effect.
+const STAYS: &str = "-f is not needed, since systemd waits for this process: staying in the foreground";
 
 /// Runs autossh with the arguments `args`, and returns how to exit.
 pub fn run(args: Vec<OsString>, inherited: Inherited) -> Exit {
@@ -35,11 +41,16 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> Exit {
             Ok(settings) => {
                 // Lives until the reason has been written: the caller of -f exits when this is dropped.
                 let mut readiness = None;
-                supervise(settings, inherited, &mut readiness).unwrap_or_else(|error| fail(&error))
+                supervise(settings, inherited, &mut readiness).unwrap_or_else(fail)
             }
-            Err(invalid) => fail(&invalid.to_string()),
+            Err(invalid) => fail(Failure::Unusable(invalid.to_string())),
         },
-        Err(cli::Error::NoPort) => fail("option -M needs a port: -M port[:echo_port], or -M 0"),
+        Err(cli::Error::NoPort) => {
+            fail(Failure::Unusable("option -M needs a port: -M port[:echo_port], or -M 0".into()))
+        }
+        Err(cli::Error::NoDestination) if Notifier::from_environment().is_heard() => {
+            fail(Failure::Unusable("no host to connect to: give [user@]host".into()))
+        }
         Err(cli::Error::NoDestination) => {
             let _ = io::stderr().write_all(USAGE.as_bytes());
             Exit::Status(1)
@@ -47,21 +58,47 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> Exit {
     }
 }
 
+/// Why autossh cannot start or go on, as text.
+enum Failure {
+    /// A value or the command line cannot be used, now or later.
+    Unusable(String),
+    /// It may be different at another time.
+    Passing(String),
+}
+
+impl Failure {
+    /// The failure that `text` describes, whose cause is `error`.
+    fn of(error: &io::Error, text: String) -> Failure {
+        use Errno::{EACCES, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM, EROFS};
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(EACCES | EINVAL | EISDIR | ELOOP | ENAMETOOLONG | ENOENT | ENOTDIR | ENXIO | EPERM | EROFS) => {
+                Failure::Unusable(text)
+            }
+            _ => Failure::Passing(text),
+        }
+    }
+}
+
 /// Prepares everything, in the background if asked, and supervises ssh until autossh exits.
-fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Option<Readiness>) -> Result<Exit, String> {
-    let program = ssh::find(settings.ssh_path.as_deref(), env::var_os("PATH").as_deref())?;
+fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Option<Readiness>) -> Result<Exit, Failure> {
+    let program = ssh::find(settings.ssh_path.as_deref(), env::var_os("PATH").as_deref()).map_err(Failure::Unusable)?;
+    if settings.background && sd_notify::is_main_process() {
+        settings.background = false;
+        settings.notes.push((Level::Info, STAYS.into()));
+    }
+    let notifier = Notifier::from_environment();
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let pid_path = settings.pid_file.take().map(absolute);
     let directory = settings.background.then(|| env::current_dir().unwrap_or_else(|_| "/".into()));
 
     if settings.background {
-        match daemon::daemonize().map_err(|error| format!("cannot go to the background: {}", error_text(&error)))? {
+        match daemon::daemonize().map_err(|error| passing("cannot go to the background", &error))? {
             ForkSide::Caller(end) => return Ok(end),
             ForkSide::Daemon(given_later) => *readiness = Some(given_later),
         }
     }
 
-    let mut log = Log::open(&settings)?;
+    let mut log = Log::open(&settings).map_err(|(text, error)| Failure::of(&error, text))?;
     let monitor = open_monitor(&mut settings)?;
     for (level, note) in &settings.notes {
         log.line(*level, note);
@@ -69,13 +106,14 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
     let pid_file = pid_path
         .map(|path| {
             let name = format!("{path:?}");
-            PidFile::write(path).map_err(|error| format!("cannot write the pid file {name}: {}", error_text(&error)))
+            PidFile::write(path).map_err(|error| {
+                Failure::of(&error, format!("cannot write the pid file {name}: {}", error_text(&error)))
+            })
         })
         .transpose()?;
-    let signals = Signals::new().map_err(|error| format!("cannot receive signals: {}", error_text(&error)))?;
-    let clock = Clock::new().map_err(|errno| format!("cannot make a timer: {}", error_text(&errno.into())))?;
-    let started_at = clock.read().map_err(|errno| format!("cannot read the clock: {}", error_text(&errno.into())))?.now;
-    let notifier = Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref());
+    let signals = Signals::new().map_err(|error| passing("cannot receive signals", &error))?;
+    let clock = Clock::new().map_err(|errno| passing("cannot make a timer", &errno.into()))?;
+    let started_at = clock.read().map_err(|errno| passing("cannot read the clock", &errno.into()))?.now;
     let terminal = if settings.background { Terminal::none() } else { Terminal::controlling() };
     let network = settings.rules.watch_network.then(NetworkWatch::listen).flatten();
     let args = (std::mem::take(&mut settings.ssh_args), settings.forwards_index);
@@ -98,7 +136,7 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
 }
 
 /// Opens the monitor. An automatic one is optional.
-fn open_monitor(settings: &mut Settings) -> Result<Monitor, String> {
+fn open_monitor(settings: &mut Settings) -> Result<Monitor, Failure> {
     Monitor::new(settings)
         .or_else(|(address, error)| {
             let text = format!("cannot listen on {address}: {}", error_text(&error));
@@ -110,21 +148,34 @@ fn open_monitor(settings: &mut Settings) -> Result<Monitor, String> {
             Monitor::new(settings)
         })
         .map_err(|(address, error)| {
-            format!(
+            let text = format!(
                 "cannot listen on {address}, where the monitor's answers arrive: {}; give -M another port, or none",
                 error_text(&error)
-            )
+            );
+            Failure::of(&error, text)
         })
 }
 
 fn print(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Ok(()) => Exit::Status(0),
-        Err(error) => fail(&format!("cannot write: {}", error_text(&error))),
+        Err(error) => fail(passing("cannot write", &error)),
     }
 }
 
-fn fail(text: &str) -> Exit {
-    complain(text);
-    Exit::Status(1)
+fn passing(what: &str, error: &io::Error) -> Failure {
+    Failure::Passing(format!("{what}: {}", error_text(error)))
+}
+
+/// Reports a failure, and returns how to exit: if systemd is told, so that it can tell what is worth another try.
+fn fail(failure: Failure) -> Exit {
+    let (status, text) = match failure {
+        Failure::Unusable(text) => (EX_CONFIG, text),
+        Failure::Passing(text) => (1, text),
+    };
+    complain(&text);
+    let mut notifier = Notifier::from_environment();
+    notifier.status(&text);
+    notifier.send();
+    Exit::Status(if notifier.is_heard() { status } else { 1 })
 }

@@ -105,12 +105,15 @@ impl Supervisor {
 
     /// Supervises ssh until autossh exits, and returns how.
     pub fn run(&mut self) -> Exit {
-        self.rounds().unwrap_or_else(|error| {
+        let exit = self.rounds().unwrap_or_else(|error| {
             let text = format!("cannot go on: {}", error_text(&error));
             self.resources.log.explain(Level::Error, &text);
+            self.resources.notifier.status(&text);
             self.end_without_loop();
             Exit::Status(1)
-        })
+        });
+        self.resources.notifier.send();
+        exit
     }
 
     /// Ends ssh where the loop cannot go on.
@@ -142,6 +145,7 @@ impl Supervisor {
                 return Ok(end);
             }
             self.tell_status();
+            self.resources.notifier.flush(reading.now);
             self.wait(reading.now)?;
         }
     }
@@ -157,7 +161,8 @@ impl Supervisor {
         let listens = heeds_network.is_some_and(|from| from <= now);
         // At the end of a hold-off the changes that came meanwhile are read.
         let hold_off_end = heeds_network.filter(|from| *from > now);
-        let deadlines = [self.machine.deadline(), self.resources.monitor.deadline(now), hold_off_end];
+        let notifier = self.resources.notifier.deadline();
+        let deadlines = [self.machine.deadline(), self.resources.monitor.deadline(now), hold_off_end, notifier];
         let (alarm, timeout) = self.resources.clock.set_alarm(deadlines.into_iter().flatten().min(), now);
 
         let mut fds = vec![
@@ -293,6 +298,7 @@ impl Supervisor {
     fn handle(&mut self, events: Vec<Event>, now: Time) -> Option<Exit> {
         let mut events = VecDeque::from(events);
         while let Some(event) = events.pop_front() {
+            let mut reason = String::new();
             for action in self.machine.handle(event, now) {
                 match action {
                     Action::Start => events.push_front(self.start()),
@@ -311,9 +317,20 @@ impl Supervisor {
                     }
                     Action::NotifyReady => self.resources.notifier.ready(),
                     Action::NotifyStopping => self.resources.notifier.stopping(),
-                    Action::Log(level, text) => drop(self.resources.log.line(level, &text)),
-                    Action::Explain(level, text) => self.resources.log.explain(level, &text),
-                    Action::Exit(end) => return Some(end),
+                    Action::Log(level, text) => {
+                        self.resources.log.line(level, &text);
+                        reason = text;
+                    }
+                    Action::Explain(level, text) => {
+                        self.resources.log.explain(level, &text);
+                        reason = text;
+                    }
+                    Action::Exit(end) => {
+                        if matches!(end, Exit::Status(1..)) {
+                            self.resources.notifier.status(&reason);
+                        }
+                        return Some(end);
+                    }
                 }
             }
         }

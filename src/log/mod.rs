@@ -37,18 +37,19 @@ impl Log {
     /// Opens the log that the settings ask for.
     ///
     /// # Errors
-    /// The log file cannot be opened; as text.
-    pub fn open(settings: &Settings) -> Result<Log, String> {
-        let target = match &settings.log_target {
-            LogTarget::Syslog => Target::Syslog(sink::syslog()),
-            LogTarget::File(path) => {
-                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                let opened = LogFile::open(absolute);
-                Target::File(
-                    opened.map_err(|error| format!("cannot open the log file {path:?}: {}", error_text(&error)))?,
-                )
-            }
-        };
+    /// The log file cannot be opened: the message, and why.
+    pub fn open(settings: &Settings) -> Result<Log, (String, io::Error)> {
+        let target =
+            match &settings.log_target {
+                LogTarget::Syslog => Target::Syslog(sink::syslog()),
+                LogTarget::File(path) => {
+                    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                    let opened = LogFile::open(absolute);
+                    Target::File(opened.map_err(|error| {
+                        (format!("cannot open the log file {path:?}: {}", error_text(&error)), error)
+                    })?)
+                }
+            };
         // Info lines must not mix with the output of a remote command.
         let disturbs =
             io::IsTerminal::is_terminal(&io::stderr()) || !(settings.rules.no_command || std::process::id() == 1);

@@ -1,18 +1,60 @@
 //! sd_notify(3): messages to systemd. Each is one datagram that is sent without blocking, which no crate does.
 
+use std::collections::VecDeque;
+use std::env;
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+use std::{io, mem};
 
-/// The socket that NOTIFY_SOCKET names, if any.
+use autossh_core::time::Time;
+use nix::errno::Errno;
+use nix::unistd::{getpid, getppid};
+
+/// The pause before a message that the socket cannot take is sent again; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The socket that NOTIFY_SOCKET names, if that is meant for us, and what it has not taken yet.
 #[derive(Debug)]
-pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
+pub struct Notifier {
+    target: Option<(UnixDatagram, SocketAddr)>,
+    unsent: VecDeque<Message>,
+    pause: Duration,
+    retry_at: Option<Time>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Message {
+    Ready,
+    Stopping,
+    Status(String),
+}
+
+/// Whether systemd waits for this very process, so that one that went to the background would be lost to it.
+pub fn is_main_process() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some() && exec_pid() == Some(getpid().as_raw())
+}
+
+/// The pid of the process that systemd has started (since version 248).
+fn exec_pid() -> Option<i32> {
+    env::var_os("SYSTEMD_EXEC_PID")?.to_str()?.parse().ok()
+}
 
 impl Notifier {
+    /// The notifier for our environment. A socket that we inherited from some other service is not for us: systemd has
+    /// started us or our parent, a wrapper script.
+    pub fn from_environment() -> Notifier {
+        let inherited = env::var_os("SYSTEMD_EXEC_PID").is_some()
+            && exec_pid().is_none_or(|pid| pid != getpid().as_raw() && pid != getppid().as_raw());
+        Notifier::new(env::var_os("NOTIFY_SOCKET").filter(|_| !inherited).as_deref())
+    }
+
     /// The notifier for the value of NOTIFY_SOCKET.
-    pub fn new(address: Option<&OsStr>) -> Notifier {
-        Notifier(address.and_then(|address| {
+    fn new(address: Option<&OsStr>) -> Notifier {
+        let target = address.and_then(|address| {
             let address = match address.as_bytes().split_first()? {
                 (b'@', name) => SocketAddr::from_abstract_name(name).ok()?,
                 _ => SocketAddr::from_pathname(address).ok()?,
@@ -20,33 +62,71 @@ impl Notifier {
             let socket = UnixDatagram::unbound().ok()?;
             socket.set_nonblocking(true).ok()?;
             Some((socket, address))
-        }))
+        });
+        Notifier { target, unsent: VecDeque::new(), pause: FIRST_PAUSE, retry_at: None }
     }
 
     /// Whether there is such a socket.
     pub fn is_heard(&self) -> bool {
-        self.0.is_some()
+        self.target.is_some()
     }
 
     /// The service is ready.
-    pub fn ready(&self) {
-        self.send("READY=1");
+    pub fn ready(&mut self) {
+        self.unsent.push_back(Message::Ready);
     }
 
     /// The service is stopping.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
+    pub fn stopping(&mut self) {
+        self.unsent.push_back(Message::Stopping);
     }
 
-    /// The status, for `systemctl status`.
-    pub fn status(&self, text: &str) {
-        self.send(&format!("STATUS={text}"));
+    /// The status, for `systemctl status`. It replaces one that has not been sent.
+    pub fn status(&mut self, text: &str) {
+        self.unsent.retain(|message| !matches!(message, Message::Status(_)));
+        // A newline would begin another assignment.
+        self.unsent.push_back(Message::Status(text.replace('\n', " ")));
     }
 
-    fn send(&self, message: &str) {
-        if let Some((socket, address)) = &self.0 {
-            // A message that systemd does not receive is no loss.
-            let _ = socket.send_to_addr(message.as_bytes(), address);
+    /// When to call [`Notifier::flush`] again.
+    pub fn deadline(&self) -> Option<Time> {
+        self.retry_at
+    }
+
+    /// Sends what has not been sent, in order, as far as the socket takes it now.
+    pub fn flush(&mut self, now: Time) {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.send();
+        if self.unsent.is_empty() {
+            (self.pause, self.retry_at) = (FIRST_PAUSE, None);
+        } else {
+            let longer = (self.pause * 2).min(LONGEST_PAUSE);
+            self.retry_at = Some(now.saturating_add(mem::replace(&mut self.pause, longer)));
         }
     }
+
+    /// The same at the end of the process, which waits for nobody.
+    pub fn send(&mut self) {
+        while let Some(message) = self.unsent.front() {
+            if let Some((socket, address)) = &self.target {
+                let sent = match message {
+                    Message::Ready => socket.send_to_addr(b"READY=1", address),
+                    Message::Stopping => socket.send_to_addr(b"STOPPING=1", address),
+                    Message::Status(text) => socket.send_to_addr(format!("STATUS={text}").as_bytes(), address),
+                };
+                if sent.is_err_and(|error| is_full(&error)) {
+                    return;
+                }
+            }
+            self.unsent.pop_front();
+        }
+    }
+}
+
+/// Whether the socket may take the message later. With other errors there is nobody who could be told.
+fn is_full(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR))
 }

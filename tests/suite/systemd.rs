@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::case;
-use crate::harness::{Autossh, Server, wait_for};
+use crate::harness::{Autossh, Server, port_pair, wait_for};
+use crate::{case, table};
 
 /// systemd's ear.
 pub struct Ear {
@@ -104,4 +104,102 @@ case!(nobody_at_the_socket_is_no_hindrance, Beyond, {
         let mut running = unstarted.env("NOTIFY_SOCKET", socket).env("AUTOSSH_GATETIME", "0").start();
         assert_eq!((running.status(), running.starts().len()), (0, 2), "{socket}");
     }
+});
+
+/// What makes a command the process that systemd has started.
+const AS_MAIN: [&str; 4] = ["sh", "-c", "export SYSTEMD_EXEC_PID=$$; exec \"$@\"", "sh"];
+
+table!(
+    what_cannot_be_used_ends_with_a_status_of_its_own_and_the_reason,
+    Beyond,
+    [
+        (vec!["-N", "host"], "AUTOSSH_POLL", "often", "invalid AUTOSSH_POLL \"often\""),
+        (vec!["-M", "often", "-N", "host"], "TZ", "UTC", "invalid -M \"often\""),
+        (vec!["-N", "host", "-M"], "TZ", "UTC", "option -M needs a port"),
+        (vec!["-N"], "TZ", "UTC", "no host to connect to"),
+        (vec!["-N", "host"], "AUTOSSH_PATH", "/nonexistent/ssh", "cannot run AUTOSSH_PATH"),
+        (vec!["-N", "host"], "AUTOSSH_LOGFILE", "/nonexistent/log", "cannot open the log file"),
+        (vec!["-N", "host"], "AUTOSSH_PIDFILE", "/nonexistent/pid", "cannot write the pid file"),
+    ],
+    |(args, name, value, reason)| {
+        let prepared = |first: &[&str]| {
+            let (unstarted, ear) = heard(Autossh::run_by(first, &args, "hang").own_log());
+            (unstarted.env(name, value), ear)
+        };
+        for (first, status) in [
+            (&AS_MAIN[..], 78),
+            // Before systemd 248 there was no such variable.
+            (&[], 78),
+            // Started by a service for another purpose.
+            (&["env", "SYSTEMD_EXEC_PID=1"], 1),
+            (&["env", "-u", "NOTIFY_SOCKET"], 1),
+        ] {
+            let (unstarted, mut ear) = prepared(first);
+            let mut running = unstarted.run();
+            assert_eq!(running.status(), status, "{first:?}: {}", running.story());
+            assert_eq!(ear.has_heard(&format!("STATUS={reason}")), status == 78, "{first:?}: {:?}", ear.heard);
+            assert!(running.starts().is_empty());
+        }
+    }
+);
+
+case!(what_may_pass_ends_with_status_1_and_the_reason, Beyond, {
+    let port = port_pair();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let (unstarted, mut ear) = heard(Autossh::run_by(&AS_MAIN, ["-M", &port.to_string(), "-N", "host"], "hang"));
+    assert_eq!(unstarted.run().status(), 1);
+    ear.wait("STATUS=cannot listen on 127.0.0.1:");
+    drop(taken);
+
+    // What ssh ends with that is no matter of the connection.
+    let (unstarted, mut ear) = heard(Autossh::run_by(&AS_MAIN, ["-M", "0", "host", "cmd"], "exit 5"));
+    assert_eq!(unstarted.run().status(), 1);
+    ear.wait("STATUS=ssh exited with status 5; autossh exiting");
+});
+
+case!(a_socket_inherited_from_another_service_is_left_alone, Beyond, {
+    let (unstarted, mut ear) = heard(Autossh::new(["-f", "-M", "0", "-N", "host"], "live 1500;note late;hang"));
+    let pid_file = unstarted.path("pid");
+    let mut running = unstarted.env("SYSTEMD_EXEC_PID", "1").env("AUTOSSH_PIDFILE", &pid_file).start();
+    assert_eq!(running.status(), 0, "{}", running.story());
+    running.wait_file("late.1");
+    assert!(!ear.has_heard("") && ear.heard.is_empty(), "{:?}", ear.heard);
+    let daemon: i32 = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    assert_ne!(daemon, running.pid());
+});
+
+case!(a_wrapper_script_that_systemd_has_started_may_run_autossh, Beyond, {
+    let wrapper = ["sh", "-c", "export SYSTEMD_EXEC_PID=$$; \"$@\"; exit $?", "sh"];
+    let (unstarted, mut ear) = heard(Autossh::run_by(&wrapper, ["-M", "0", "-N", "host"], "hang"));
+    let running = unstarted.start();
+    ear.wait("READY=1");
+    drop(running);
+});
+
+case!(minus_f_is_not_needed_where_systemd_waits_for_this_process, Beyond, {
+    let (unstarted, mut ear) = heard(Autossh::run_by(&AS_MAIN, ["-fN", "-M", "0", "host"], "exit 255\nhang"));
+    // There is no gate with -f, here neither.
+    let mut running = unstarted.env("AUTOSSH_GATETIME", "30").start();
+    running.wait_start(2);
+    ear.wait("READY=1");
+    running.wait_log("-f is not needed, since systemd waits for this process: staying in the foreground");
+    assert_eq!(running.has_ended(), None);
+    assert!(running.log().contains(&format!("autossh[{}]", running.pid())), "{}", running.log());
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.status(), 128 + Signal::SIGTERM as i32);
+});
+
+case!(what_the_socket_cannot_take_is_sent_again_later, Beyond, {
+    let (unstarted, mut ear) = heard(Autossh::new(["-M", "0", "-N", "host"], "exit 255\nlive 1500;note late;hang"));
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"FILLER=1", unstarted.path("notify")).is_ok() {}
+    let running = unstarted.start();
+    running.wait_file("late.2");
+    ear.wait("READY=1");
+    ear.heard.retain(|message| message != "FILLER=1");
+    // The first ssh's status was not sent in time, and is of no use any more.
+    let status = format!("STATUS=ssh {} up since ", running.starts()[1].pid);
+    assert!(ear.heard.len() == 2 && ear.heard[0].starts_with(&status) && ear.heard[1] == "READY=1", "{:?}", ear.heard);
+    drop(running);
 });

@@ -45,7 +45,7 @@ impl Autossh {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(folder.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("AUTOSSH_") || name == "NOTIFY_SOCKET" {
+            if name.to_string_lossy().starts_with("AUTOSSH_") || name == "NOTIFY_SOCKET" || name == "SYSTEMD_EXEC_PID" {
                 command.env_remove(name);
             }
         }
