@@ -31,10 +31,10 @@ use crate::sys::signals::Signals;
 use crate::sys::terminal::Terminal;
 use crate::text::error_text;
 
-/// How long the loop waits at a time where poll(2) fails.
-const FALLBACK_WAIT: Duration = Duration::from_secs(1);
+/// How long the loop waits at a time where poll(2) fails: less than a test takes.
+const FALLBACK_WAIT: Duration = Duration::from_millis(100);
 /// How often it waits like that for ssh to end, before it kills it.
-const LAST_WAITS: u32 = 5;
+const LAST_WAITS: u32 = 50;
 
 /// What the loop works with.
 pub struct Resources {
@@ -187,7 +187,8 @@ impl Supervisor {
     /// later.
     fn wait_without_poll(&mut self, errno: Errno) -> io::Result<()> {
         if !std::mem::replace(&mut self.logged.poll_failure, true) {
-            let text = format!("cannot wait for events, looking for them every second: {}", error_text(&errno.into()));
+            let text =
+                format!("cannot wait for events, looking for them ten times a second: {}", error_text(&errno.into()));
             self.resources.log.line(Level::Warning, &text);
         }
         self.resources.signals.wait(FALLBACK_WAIT)

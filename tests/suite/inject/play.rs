@@ -144,8 +144,17 @@ impl Play {
         }
     }
 
-    /// Ends it, as anybody would.
+    /// Waits until the caller of -f knows.
+    pub fn until_told(&mut self) -> Result<(), Stop> {
+        self.until("the end of the caller", |running| Trace::read(running).ends.contains_key(&0))
+    }
+
+    /// Ends it, as anybody would. One whose caller was told that nothing runs must end by itself.
     pub fn end(&mut self) -> Result<(), Stop> {
+        let told = Trace::read(&self.running).ends.get(&0).copied();
+        if self.scenario.background && told.is_some_and(|status| status != 0) {
+            return self.until("the end of a daemon whose caller was not told 0", |_| false);
+        }
         self.signal(Signal::SIGTERM);
         match self.until("the end after TERM", |_| false) {
             Err(Stop::Ended) => Ok(()),

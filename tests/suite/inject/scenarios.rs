@@ -88,6 +88,7 @@ pub const SCENARIOS: &[Scenario] = &[
         logs: &["starting ssh (count 1)", "ssh child pid is"],
         autossh: |before| background(before, "say hello from ssh;hang"),
         play: |play| {
+            play.until_told()?;
             play.until_start(1)?;
             if is_ours() {
                 play.until("what ssh says", |running| {
@@ -140,6 +141,9 @@ pub const SCENARIOS: &[Scenario] = &[
         reference: false,
         logs: &["starting ssh (count 1)", "ssh child pid is"],
         autossh: |before| background(before, "deaf"),
-        play: |play| play.until("a deaf ssh", |running| running.path("deaf.1").exists()),
+        play: |play| {
+            play.until_told()?;
+            play.until("a deaf ssh", |running| running.path("deaf.1").exists())
+        },
     },
 ];
