@@ -14,7 +14,7 @@ pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() {
+            if is_disturbing(character) {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);
@@ -26,6 +26,12 @@ pub fn escape(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Whether a character could disturb a terminal or a log file: control characters, Unicode's line separators, and those
+/// that change the direction of the text after them.
+fn is_disturbing(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The first `most` bytes of `text`, or fewer.

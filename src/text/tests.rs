@@ -8,6 +8,9 @@ fn strange_bytes_are_escaped() {
         (b"\x1b[31m\x07\t\r\x00\x7f", "\\u{1b}[31m\\u{7}\\t\\r\\u{0}\\u{7f}"),
         (b"\xff\xfea", "\\xff\\xfea"),
         ("\u{9b}".as_bytes(), "\\u{9b}"),
+        ("a\u{2028}b\u{2029}c".as_bytes(), "a\\u{2028}b\\u{2029}c"),
+        ("\u{202a}\u{202e}\u{2066}\u{2069}".as_bytes(), "\\u{202a}\\u{202e}\\u{2066}\\u{2069}"),
+        ("\u{2027}\u{202f}\u{2065}\u{206a}".as_bytes(), "\u{2027}\u{202f}\u{2065}\u{206a}"),
     ] {
         assert_eq!(escape(bytes), expected);
     }

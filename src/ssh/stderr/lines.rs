@@ -56,7 +56,7 @@ impl Lines {
         if !self.line.is_empty() {
             self.keep();
             if self.for_log {
-                take(SshOutput::Line(self.text()));
+                take(SshOutput::Line(self.text_for_log()));
             }
             self.line.clear();
         }
@@ -84,7 +84,7 @@ impl Lines {
         }
         self.in_window = self.in_window.saturating_add(1);
         if self.in_window <= MAX_LINES {
-            take(SshOutput::Line(self.text()));
+            take(SshOutput::Line(self.text_for_log()));
         } else {
             self.left_out = self.left_out.saturating_add(1);
         }
@@ -108,6 +108,12 @@ impl Lines {
 
     fn text(&self) -> String {
         escape(self.line.trim_ascii_end())
+    }
+
+    /// The line without the prefix that some of ssh's lines have, and that the log adds to all of them.
+    fn text_for_log(&self) -> String {
+        let line = self.line.trim_ascii_end();
+        escape(line.strip_prefix(b"ssh: ").unwrap_or(line))
     }
 
     fn say_left_out(&mut self, take: &mut dyn FnMut(SshOutput)) {

@@ -23,6 +23,12 @@ fn lines_are_put_together() {
 }
 
 #[test]
+fn sshs_own_prefix_is_left_to_the_log() {
+    let said = lines(&[(0, b"ssh: connect to host h port 22: Connection refused\r\nnot ssh: a prefix\nssh: rest")]);
+    assert_eq!(said, ["connect to host h port 22: Connection refused", "not ssh: a prefix", "rest"]);
+}
+
+#[test]
 fn lines_are_cut() {
     let long = vec![b'x'; 5000];
     assert_eq!(lines(&[(0, &long), (0, b"\nnext\n")]), ["x".repeat(1024), "next".into()]);
