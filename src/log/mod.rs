@@ -1,13 +1,21 @@
-//! The log: which lines are written, how they look, and what happens when the target fails (autossh(1), LOGGING).
+//! The log: which lines are written, and what happens when the target fails (autossh(1), LOGGING).
 
-pub mod sink;
+mod line;
+mod sink;
+mod syslogd;
 
+use std::env;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
-use std::time::{Duration, SystemTime};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::SystemTime;
 
-use self::sink::{LogFile, Syslog};
+use nix::sys::stat::fstat;
+
+pub use self::line::stamp;
+use self::sink::LogFile;
+use self::syslogd::Syslogd;
 use crate::config::settings::{LogTarget, Settings};
+use crate::sys::outlet::{identity, is_same, write_once};
 use crate::text::{cut, error_text};
 use autossh_core::level::Level;
 
@@ -18,11 +26,9 @@ const MAX_TEXT: usize = 2048;
 pub struct Log {
     most: u8,
     target: Target,
-    /// Lines up to this level go to stderr when syslog does not take them; `None` once stderr is not ours any more.
-    fallback: Option<u8>,
-    /// Lines for syslog also go to stderr (AUTOSSH_DEBUG).
-    also_stderr: bool,
-    /// Number of lines that are lost, because writing would have blocked.
+    /// What goes to stderr; `None` in the background.
+    stderr: Option<Stderr>,
+    /// Number of lines that are missing in the target since the last one that it took.
     lost: u32,
     /// A write error of the log file has been reported.
     failure_said: bool,
@@ -30,7 +36,17 @@ pub struct Log {
 
 enum Target {
     File(LogFile),
-    Syslog(Syslog),
+    Syslog(Syslogd),
+}
+
+/// Which lines go to stderr.
+struct Stderr {
+    /// Lines for syslog up to this level, when it does not take them.
+    fallback: u8,
+    /// All lines for syslog (AUTOSSH_DEBUG).
+    copies: bool,
+    /// stderr and syslog both end in the journal.
+    is_journal: bool,
 }
 
 impl Log {
@@ -41,7 +57,7 @@ impl Log {
     pub fn open(settings: &Settings) -> Result<Log, (String, io::Error)> {
         let target =
             match &settings.log_target {
-                LogTarget::Syslog => Target::Syslog(sink::syslog()),
+                LogTarget::Syslog => Target::Syslog(Syslogd::new()),
                 LogTarget::File(path) => {
                     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                     let opened = LogFile::open(absolute);
@@ -54,55 +70,56 @@ impl Log {
         let disturbs =
             io::IsTerminal::is_terminal(&io::stderr()) || !(settings.rules.no_command || std::process::id() == 1);
         let fallback = if disturbs { Level::Warning as u8 } else { settings.log_level };
-        Ok(Log {
-            most: settings.log_level,
-            target,
-            fallback: Some(fallback.min(settings.log_level)),
-            also_stderr: settings.log_on_stderr,
-            lost: 0,
-            failure_said: false,
-        })
+        let stderr = Stderr {
+            fallback: fallback.min(settings.log_level),
+            copies: settings.log_on_stderr,
+            is_journal: is_journal(io::stderr().as_fd()) && Syslogd::is_journal(),
+        };
+        Ok(Log { most: settings.log_level, target, stderr: Some(stderr), lost: 0, failure_said: false })
     }
 
     /// Writes a line that must be seen: to stderr too, wherever the log goes.
     pub fn explain(&mut self, level: Level, text: &str) {
-        if !self.line(level, text) {
+        if !self.line(level, text) && self.stderr.is_some() {
             complain(text);
         }
     }
 
-    /// Writes a line. Returns whether it went to stderr.
+    /// Writes a line. Returns whether it can be seen where stderr goes.
     pub fn line(&mut self, level: Level, text: &str) -> bool {
         if level as u8 > self.most {
             return false;
         }
-        let text = if self.lost > 0 { &format!("({} lines lost) {text}", self.lost) } else { text };
-        let text = cut(text, MAX_TEXT);
-        let to_stderr = match &mut self.target {
-            Target::Syslog(syslog) => {
-                let taken = sink::write_syslog(syslog, level, &stamp_syslog(SystemTime::now()), text);
-                match &taken {
-                    Ok(()) => self.lost = 0,
-                    Err(syslog::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.count_lost(),
-                    Err(_) => {}
+        let now = SystemTime::now();
+        let lost = if self.lost > 0 { &format!("({} lines lost) ", self.lost) } else { "" };
+        let whole = [lost, text].concat();
+        let whole = cut(&whole, MAX_TEXT);
+        let written = match &mut self.target {
+            Target::Syslog(syslogd) => syslogd.write(level, now, whole),
+            Target::File(file) => file.write(line::for_file(now, whole).as_bytes()),
+        };
+        let shown = match (&self.stderr, &self.target) {
+            (None, _) => false,
+            (Some(_), Target::File(file)) => written.is_ok() && is_same(file.as_fd(), io::stderr().as_fd()),
+            (Some(stderr), Target::Syslog(_)) if written.is_ok() && stderr.is_journal => true,
+            (Some(stderr), Target::Syslog(_)) => {
+                let wanted = stderr.copies || written.is_err() && level as u8 <= stderr.fallback;
+                if wanted {
+                    to_stderr(&line::for_stderr(cut(text, MAX_TEXT)));
                 }
-                self.also_stderr || (taken.is_err() && self.fallback.is_some_and(|most| level as u8 <= most))
-            }
-            Target::File(file) => {
-                let line = [&stamp(SystemTime::now()), " ", &sink::with_ident(text), "\n"].concat();
-                match file.write(line.as_bytes()) {
-                    Ok(()) => self.lost = 0,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => self.count_lost(),
-                    Err(error) => self.say_failure(&error),
-                }
-                false
+                wanted
             }
         };
-        let to_stderr = to_stderr && self.fallback.is_some();
-        if to_stderr {
-            stderr(&sink::with_ident(text));
+        match written {
+            Ok(()) => self.lost = 0,
+            Err(error) => {
+                self.lost = self.lost.saturating_add(1);
+                if error.kind() != ErrorKind::WouldBlock {
+                    self.say_failure(&error);
+                }
+            }
         }
-        to_stderr
+        shown
     }
 
     /// Reopens the log file (HUP).
@@ -122,11 +139,7 @@ impl Log {
 
     /// Stops using stderr: we are in the background.
     pub fn let_go_of_stderr(&mut self) {
-        self.fallback = None;
-    }
-
-    fn count_lost(&mut self) {
-        self.lost = self.lost.saturating_add(1);
+        self.stderr = None;
     }
 
     /// Reports once, where it can be seen, that the log file cannot be written to.
@@ -139,9 +152,8 @@ impl Log {
         }
         self.failure_said = true;
         let text = format!("cannot write to the log file {:?}: {}", file.path(), error_text(error));
-        let stamp = stamp_syslog(SystemTime::now());
-        let heard = sink::write_syslog(&mut sink::syslog(), Level::Error, &stamp, &text);
-        if self.fallback.is_some() || heard.is_err() {
+        let heard = Syslogd::new().write(Level::Error, SystemTime::now(), &text).is_ok();
+        if self.stderr.as_ref().is_some_and(|stderr| !(heard && stderr.is_journal)) {
             complain(&text);
         }
     }
@@ -149,43 +161,19 @@ impl Log {
 
 /// Writes a line to stderr, wherever the log goes: errors that end autossh at startup must be seen.
 pub fn complain(text: &str) {
-    stderr(&["autossh: ", text].concat());
+    to_stderr(&["autossh: ", text, "\n"].concat());
 }
 
-fn stderr(line: &str) {
+fn to_stderr(line: &str) {
     // If stderr is full or closed, there is nowhere else to report it.
-    let _ = sink::write_now(io::stderr().as_fd(), [line, "\n"].concat().as_bytes());
+    let _ = write_once(io::stderr().as_fd(), line.as_bytes());
 }
 
-/// A time in local time, as in the log file: `YYYY/MM/DD HH:MM:SS`.
-pub fn stamp(time: SystemTime) -> String {
-    let t = local(time);
-    format!(
-        "{:04}/{:02}/{:02} {:02}:{:02}:{:02}",
-        t.tm_year.saturating_add(1900),
-        t.tm_mon.saturating_add(1),
-        t.tm_mday,
-        t.tm_hour,
-        t.tm_min,
-        t.tm_sec
-    )
-}
-
-/// A time in local time, as in syslog: `Mmm dd HH:MM:SS`.
-fn stamp_syslog(time: SystemTime) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let t = local(time);
-    let month = usize::try_from(t.tm_mon).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"Jan");
-    format!("{month} {:2} {:02}:{:02}:{:02}", t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec)
-}
-
-#[expect(unsafe_code, reason = "std and nix know no time zones")]
-fn local(time: SystemTime) -> libc::tm {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = libc::time_t::try_from(since.as_secs()).unwrap_or_default();
-    // SAFETY: all zeros are a valid `tm`.
-    let mut broken_down = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to values that live longer than the call, and we have one thread.
-    unsafe { libc::localtime_r(&raw const seconds, &raw mut broken_down) };
-    broken_down
+/// Whether this is the connection to the journal that systemd has given us (`JOURNAL_STREAM` in systemd.exec(5)).
+fn is_journal(descriptor: BorrowedFd<'_>) -> bool {
+    let (Some(named), Ok(file)) = (env::var_os("JOURNAL_STREAM"), fstat(descriptor)) else {
+        return false;
+    };
+    let (device, inode) = identity(&file);
+    named == *format!("{device}:{inode}")
 }

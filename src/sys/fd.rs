@@ -30,20 +30,30 @@ pub fn nonblocking_twin(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     if same { Ok(twin) } else { Err(Errno::EINVAL.into()) }
 }
 
-/// Writes as much of `bytes` as possible without blocking, and returns how many were written.
+/// Writes as much of `bytes` as possible without blocking, and returns how many were written: at least one.
 ///
 /// # Errors
 /// As for write(2); `WouldBlock` if nothing could be written.
 pub fn write_some(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match try_to_write(descriptor, bytes) {
+            Err(Errno::EINTR) => {}
+            Ok(0) => return Err(ErrorKind::WouldBlock.into()),
+            written => return Ok(written?),
+        }
+    }
+}
+
+fn try_to_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     match send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
         // Not a socket. If it could not be opened again, it takes PIPE_BUF bytes once poll(2) reports it as writable.
         Err(Errno::ENOTSOCK) => {
             let mut fds = [PollFd::new(descriptor, PollFlags::POLLOUT)];
             if poll(&mut fds, PollTimeout::ZERO)? == 0 {
-                return Err(ErrorKind::WouldBlock.into());
+                return Err(Errno::EAGAIN);
             }
-            Ok(write(descriptor, bytes.get(..PIPE_BUF).unwrap_or(bytes))?)
+            write(descriptor, bytes.get(..PIPE_BUF).unwrap_or(bytes))
         }
-        sent => Ok(sent?),
+        sent => sent,
     }
 }

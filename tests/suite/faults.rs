@@ -19,7 +19,7 @@ use crate::harness::{
 };
 
 /// Changes a limit of a running process, as prlimit(1) names it, with the rights of its user.
-fn limit(pid: i32, what: &str) {
+pub fn limit(pid: i32, what: &str) {
     let user = fs::metadata(format!("/proc/{pid}")).unwrap().uid();
     let mut command = Command::new("prlimit");
     command.args([&format!("--pid={pid}"), what]).uid(user).gid(user);
@@ -42,7 +42,7 @@ fn is_sound(running: &Running) {
 }
 
 /// autossh, run by a user of that number who has nothing else, since a limit on processes counts all that a user has.
-fn as_user(number: u32, nproc: Option<u32>, script: &str) -> Option<Autossh> {
+pub fn as_user(number: u32, nproc: Option<u32>, script: &str) -> Option<Autossh> {
     if !needs("root and setpriv(1)", is_root()) {
         return None;
     }

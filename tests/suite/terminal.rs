@@ -15,14 +15,19 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 use crate::case;
 use crate::harness::{Autossh, Running, is_gone, process_state, wait_for};
 
-/// Starts a command on a terminal of its own, and gives the other end of that.
-fn on_terminal(unstarted: Autossh) -> (Running, File) {
-    // Closed on exec, all of it: a terminal hangs up when nobody holds its other end any more.
+/// Both ends of a new terminal: what a program sees, and the other one. Closed on exec, all of it: a terminal hangs up when
+/// nobody holds its other end any more.
+pub fn terminal() -> (File, File) {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(ptsname_r(&master).unwrap());
-    let slave = slave.unwrap();
+    (slave.unwrap(), File::from(OwnedFd::from(master)))
+}
+
+/// Starts a command on a terminal of its own, and gives the other end of that.
+fn on_terminal(unstarted: Autossh) -> (Running, File) {
+    let (slave, master) = terminal();
     let stream = || OwnedFd::from(slave.try_clone().unwrap());
     let running = unstarted
         .with(|command| {
@@ -30,7 +35,7 @@ fn on_terminal(unstarted: Autossh) -> (Running, File) {
             controlling(command);
         })
         .spawn();
-    (running, File::from(OwnedFd::from(master)))
+    (running, master)
 }
 
 /// Makes the terminal on stdin the controlling one of a session of its own.

@@ -55,7 +55,6 @@ impl PassThrough {
         while !self.waiting.is_empty() {
             match write_some(self.as_fd(), &self.waiting) {
                 Ok(count) => drop(self.waiting.drain(..count.min(self.waiting.len()))),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Nobody reads it any more, or the disk is full: ssh must not suffer.
                 Err(_) => self.waiting = Vec::new(),
