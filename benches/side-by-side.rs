@@ -30,14 +30,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-/// Set for our own copy that stands in for ssh: the file that it appends its times to.
+/// Set for our copy that replaces ssh: the file to which it appends its times.
 const AS_SSH: &str = "AUTOSSH_BENCH_SSH";
 /// Set for it too if it is to stay: the number of the start that does, from 1. Those before it fail.
 const STAY: &str = "AUTOSSH_BENCH_STAY";
 /// The first start that comes after a wait.
 const AFTER_A_WAIT: usize = 7;
 
-/// C's `main`: the stand-in for ssh should take as little time as it can.
+/// C's `main`: the replacement for ssh should take as little time as possible.
 #[allow(unsafe_code, reason = "the name is the system's")]
 #[unsafe(no_mangle)]
 pub extern "C" fn main() -> i32 {
@@ -54,7 +54,7 @@ fn now() -> f64 {
     Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap()).as_secs_f64() * 1e6
 }
 
-/// Writes down when it was born and when it dies, which is at once or when somebody says so.
+/// Records when it started and when it exits, which is at once or on a signal.
 fn be_ssh(born: f64, file: &Path) {
     let start = fs::read_to_string(file).unwrap().lines().count() + 1;
     let mut file = fs::File::options().append(true).open(file).unwrap();
@@ -74,13 +74,13 @@ type Measure = fn(&Program) -> Vec<f64>;
 /// One of the two programs.
 struct Program {
     path: PathBuf,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 fn compare() {
-    let folder = std::env::temp_dir().join(format!("autossh-bench-{}", std::process::id()));
-    fs::create_dir(&folder).unwrap();
-    let program = |path: PathBuf| Program { path, folder: folder.clone() };
+    let directory = std::env::temp_dir().join(format!("autossh-bench-{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    let program = |path: PathBuf| Program { path, directory: directory.clone() };
     let (ours, theirs) = (program(ours()), program(reference()));
     println!("ours:      {}\nreference: {}\n", ours.path.display(), theirs.path.display());
     println!("{:38} {:>10} {:>10} {:>7}", "", "ours", "reference", "ratio");
@@ -98,7 +98,7 @@ fn compare() {
     for (name, measure, rounds) in measures.into_iter().filter(|(name, ..)| name.contains(&filter)) {
         let (mut first, mut second) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            // Turn by turn, so that what else the machine does falls on both.
+            // In turns, so that other load on the machine affects both.
             first.extend(measure(&ours));
             second.extend(measure(&theirs));
         }
@@ -108,7 +108,7 @@ fn compare() {
     }
     let size = |program: &Program| fs::metadata(&program.path).unwrap().len() as f64 / 1000.0;
     println!("{:38} {:10.1} {:10.1}", "size of the binary (kB)", size(&ours), size(&theirs));
-    fs::remove_dir_all(&folder).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
 }
 
 /// The binary of a release, which says on stderr what it is.
@@ -151,10 +151,10 @@ impl Program {
     }
 
     fn times_file(&self) -> PathBuf {
-        self.folder.join("times")
+        self.directory.join("times")
     }
 
-    /// The births and deaths of the stand-ins so far.
+    /// The starts and exits of the replacements so far.
     fn times(&self) -> Vec<(f64, f64)> {
         let text = fs::read_to_string(self.times_file()).unwrap();
         let lines = text.lines().filter_map(|line| line.split_once(' '));
@@ -197,7 +197,7 @@ impl Running {
         line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Microseconds that it has spent on a processor.
+    /// Its CPU time in microseconds.
     fn cpu(&self) -> f64 {
         self.proc("schedstat").split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1000.0
     }
@@ -219,7 +219,7 @@ fn start(program: &Program) -> Vec<f64> {
 }
 
 fn restart(program: &Program) -> Vec<f64> {
-    // Six starts are free of waits.
+    // Six starts are not delayed.
     assert!(program.command(&["-M", "0", "host"]).env("AUTOSSH_MAXSTART", "6").status().unwrap().success());
     program.times().windows(2).map(|pair| pair[1].0 - pair[0].1).collect()
 }
@@ -232,7 +232,7 @@ fn cpu_of_loop(program: &Program) -> Vec<f64> {
     cpu_of_tests(program, true)
 }
 
-/// What a test costs that comes when it is due; we are the tunnel.
+/// The cost of a regular test; we are the tunnel.
 fn cpu_of_tests(program: &Program, looped: bool) -> Vec<f64> {
     const TESTS: u32 = 10;
     let tunnel = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -247,7 +247,7 @@ fn cpu_of_tests(program: &Program, looped: bool) -> Vec<f64> {
         let mut to =
             if looped { TcpStream::connect(("127.0.0.1", port + 1)).unwrap() } else { from.try_clone().unwrap() };
         to.write_all(&message[..count]).unwrap();
-        // It closes when it is content, and then sleeps again.
+        // It closes the connection when the test has passed, and then sleeps again.
         while from.read(&mut message).is_ok_and(|count| count > 0) {}
         let asked = Instant::now();
         while !running.proc("stat").contains(") S ") && asked.elapsed() < Duration::from_millis(500) {}

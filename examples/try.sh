@@ -3,12 +3,12 @@
 #
 #   sh examples/try.sh
 #
-# Builds autossh, runs an sshd of its own on the loopback interface with keys in a temporary folder, opens a tunnel
+# Builds autossh, runs an sshd of its own on the loopback interface with keys in a temporary directory, opens a tunnel
 # through it, and prints after each cut how long it took until traffic flowed again. Leaves nothing behind, installs
 # nothing and needs no root. AUTOSSH=/path/to/autossh tries that one instead of building.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-folder=$(mktemp -d "${TMPDIR:-/tmp}/autossh-try.XXXXXX")
+directory=$(mktemp -d "${TMPDIR:-/tmp}/autossh-try.XXXXXX")
 sshd=
 sessions=
 autossh=
@@ -16,7 +16,7 @@ autossh=
 leave() {
     # shellcheck disable=SC2046,SC2086 # lists of pids
     kill -9 $autossh $(all_sessions) $sessions $sshd 2>/dev/null || true
-    rm -rf "$folder"
+    rm -rf "$directory"
 }
 trap leave EXIT
 trap 'exit 1' INT TERM HUP
@@ -47,7 +47,7 @@ fetch() {
         tries=$((tries + 1))
         if [ $tries -gt 300 ]; then
             echo "nothing comes from port $1; what sshd and autossh have to say:"
-            cat "$folder/sshd-log" "$folder/ssh-log" "$folder/log" 2>/dev/null
+            cat "$directory/sshd-log" "$directory/ssh-log" "$directory/log" 2>/dev/null
             exit 1
         fi
         sleep 0.1
@@ -62,7 +62,7 @@ healed() {
 }
 
 start_sshd() {
-    "$run_sshd" -D -e -f "$folder/sshd-config" 2>>"$folder/sshd-log" &
+    "$run_sshd" -D -e -f "$directory/sshd-config" 2>>"$directory/sshd-log" &
     sshd=$!
 }
 
@@ -71,31 +71,31 @@ if [ -z "${AUTOSSH:-}" ]; then
     echo "building autossh"
     AUTOSSH=$("$root/packaging/build.sh")
 fi
-run_sshd=$(sh "$root/tests/find-sshd.sh" "$folder/sshd")
+run_sshd=$(sh "$root/tests/find-sshd.sh" "$directory/sshd")
 
 port=$((20000 + $$ % 5000))
 tunnel=$((port + 5000))
 for key in host-key key; do
-    ssh-keygen -q -t ed25519 -N '' -f "$folder/$key"
+    ssh-keygen -q -t ed25519 -N '' -f "$directory/$key"
 done
-cat >"$folder/sshd-config" <<END
+cat >"$directory/sshd-config" <<END
 ListenAddress 127.0.0.1
 Port $port
-HostKey $folder/host-key
-AuthorizedKeysFile $folder/key.pub
+HostKey $directory/host-key
+AuthorizedKeysFile $directory/key.pub
 PasswordAuthentication no
 StrictModes no
 PidFile none
 END
-cat >"$folder/ssh-config" <<END
+cat >"$directory/ssh-config" <<END
 Host tunnel
     HostName 127.0.0.1
     Port $port
-    IdentityFile $folder/key
+    IdentityFile $directory/key
     IdentitiesOnly yes
     IdentityAgent none
     BatchMode yes
-    UserKnownHostsFile $folder/known-hosts
+    UserKnownHostsFile $directory/known-hosts
     StrictHostKeyChecking accept-new
 END
 
@@ -103,8 +103,8 @@ start_sshd
 fetch $port
 cut=$(now)
 echo "autossh -N -L $tunnel:127.0.0.1:$port tunnel, with a connection test every 2 s"
-AUTOSSH_POLL=2 AUTOSSH_GATETIME=0 AUTOSSH_LOGFILE=$folder/log \
-    "$AUTOSSH" -F "$folder/ssh-config" -N -L "$tunnel:127.0.0.1:$port" tunnel 2>"$folder/ssh-log" &
+AUTOSSH_POLL=2 AUTOSSH_GATETIME=0 AUTOSSH_LOGFILE=$directory/log \
+    "$AUTOSSH" -F "$directory/ssh-config" -N -L "$tunnel:127.0.0.1:$port" tunnel 2>"$directory/ssh-log" &
 autossh=$!
 healed "opened"
 echo "  a line through the tunnel: SSH-${line#*SSH-}"
@@ -115,7 +115,7 @@ kill -9 $(all_sessions) 2>/dev/null || true
 healed "the session was killed"
 
 # Before a test has passed, a frozen session could be one that does not forward.
-until grep -q 'last test passed' "$folder/log"; do
+until grep -q 'last test passed' "$directory/log"; do
     sleep 0.2
     kill -USR2 $autossh
 done
@@ -133,4 +133,4 @@ sleep 2
 start_sshd
 healed "sshd was stopped, and started again after 2 s"
 echo "done; what autossh logged meanwhile:"
-grep -v ' up since ' "$folder/log" | sed 's/^/  /'
+grep -v ' up since ' "$directory/log" | sed 's/^/  /'

@@ -5,13 +5,13 @@
 #   sh tests/unpack.sh PACKAGE FOLDER
 set -eu
 package=$1
-folder=$(mkdir -p "$2" && cd "$2" && pwd)
+directory=$(mkdir -p "$2" && cd "$2" && pwd)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
     echo "unpack: no apt-get here to get $package with" >&2
     exit 1
 fi
-cd "$folder"
+cd "$directory"
 if [ ! -e "root/.$package" ]; then
     libraries=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
         --no-enhances "$package" 2>/dev/null | sed -n 's/^\(lib[a-z0-9.+-]*\)$/\1/p' | sort -u)
@@ -28,5 +28,5 @@ if [ ! -e "root/.$package" ]; then
     rm -f ./*.deb
     : >"root/.$package"
 fi
-libraries=$(find "$folder/root" -name '*.so.*' -exec dirname {} \; | sort -u | tr '\n' ':')
+libraries=$(find "$directory/root" -name '*.so.*' -exec dirname {} \; | sort -u | tr '\n' ':')
 echo "LD_LIBRARY_PATH='$libraries'\${LD_LIBRARY_PATH:-}; export LD_LIBRARY_PATH"

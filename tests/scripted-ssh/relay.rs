@@ -1,4 +1,4 @@
-//! What stands between the monitor port and its answer.
+//! Relays between the monitor port and the listener.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -21,8 +21,8 @@ enum How {
     Closed,
 }
 
-/// Serves the port of our `-L` for ever. `hows` says how, connection by connection, the last for all that follow:
-/// `sound`, `garbled`, `half`, `cut`, `silent`, `closed`. With a `-R` among our words what is sent comes back on a
+/// Serves the port of our `-L` without end. `hows` says how, connection by connection, the last for all that follow:
+/// `sound`, `garbled`, `half`, `cut`, `silent`, `closed`. With a `-R` among our arguments what is sent comes back on a
 /// connection to its target, else on the same one.
 pub fn serve(hows: &str) {
     let words: Vec<String> = std::env::args().collect();
@@ -68,7 +68,7 @@ fn pass(mut from: TcpStream, target: Option<SocketAddr>, how: How) {
         let Some(to) = &mut to else { continue };
         match how {
             How::Sound => {
-                // In two pieces, since that is what a network may do.
+                // In two pieces, as a network may deliver it.
                 let _ = to.write_all(&buffer[..count / 2]).and_then(|()| to.write_all(&buffer[count / 2..count]));
             }
             How::Garbled => {

@@ -1,4 +1,4 @@
-//! autossh(1), MONITORING: no ports to choose, and no failure unseen, with a real ssh and a real sshd.
+//! autossh(1), MONITORING: automatic ports, and explained failures, with a real ssh and a real sshd.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -7,7 +7,7 @@ use crate::harness::{Autossh, Hosts, Running, Server, is_gone, listens, port_pai
 use crate::{case, table};
 
 /// Waits for two tests that have passed since now.
-fn is_sound(running: &Running) {
+fn wait_healthy(running: &Running) {
     running.wait_log_times("connection ok", running.logged("connection ok") + 2);
 }
 
@@ -26,17 +26,17 @@ fn automatic(config: &str) -> Option<(Server, Autossh)> {
 case!(no_port_need_be_given_though_client_and_server_are_one_host, Beyond, {
     let Some((server, autossh)) = automatic("") else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     server.signal_sessions(Signal::SIGKILL);
     running.wait_start(2);
-    is_sound(&running);
+    wait_healthy(&running);
     assert_ne!(running.starts()[0].args()[..2], running.starts()[1].args()[..2]);
 });
 
 case!(automatic_ports_over_inet6, Beyond, {
     let Some(server) = Server::here("ListenAddress ::1") else { return };
     let running = eager(server.autossh(&["-6", "-N", "::1"])).start();
-    is_sound(&running);
+    wait_healthy(&running);
     assert!(running.starts()[0].args()[3].contains(":[::1]:"), "{:?}", running.starts()[0]);
 });
 
@@ -50,7 +50,7 @@ fn is_tested(running: &Running, number: usize) {
     running.wait_log_times("connection ok", passed + 1);
 }
 
-case!(a_dead_session_that_holds_the_port_is_no_hindrance_to_automatic_ports, Beyond, {
+case!(a_dead_session_that_holds_the_port_does_not_block_automatic_ports, Beyond, {
     let Some((server, autossh)) = automatic("") else { return };
     // Time for a login and for a test on a busy machine: the tests that matter are asked for.
     let running = autossh.env("AUTOSSH_POLL", "15").start();
@@ -62,11 +62,11 @@ case!(a_dead_session_that_holds_the_port_is_no_hindrance_to_automatic_ports, Bey
     assert!(frozen.iter().any(|pid| !is_gone(*pid)));
 });
 
-case!(with_a_given_port_it_is_said_who_holds_it, Beyond, {
+case!(a_given_port_that_is_held_is_explained, Beyond, {
     let Some(hosts) = Hosts::new() else { return };
     let Some(server) = Server::on(&hosts, "") else { return };
     let running = eager(server.autossh(&["-M", "20000", "-N", "HOST"])).start();
-    is_sound(&running);
+    wait_healthy(&running);
     let frozen = server.signal_sessions(Signal::SIGSTOP);
     running.wait_log("port 20000 on the server is still held");
     running.wait_log_times("port down", 4);
@@ -74,21 +74,21 @@ case!(with_a_given_port_it_is_said_who_holds_it, Beyond, {
     for pid in frozen {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
-case!(what_ssh_says_of_a_held_port_is_understood_in_the_background, Beyond, {
+case!(the_warning_about_a_held_port_is_read_in_the_background, Beyond, {
     let Some(hosts) = Hosts::new() else { return };
     let Some(server) = Server::on(&hosts, "") else { return };
     let running = eager(server.autossh(&["-f", "-M", "20000", "-N", "HOST"])).start();
-    is_sound(&running);
+    wait_healthy(&running);
     let frozen = server.signal_sessions(Signal::SIGSTOP);
     running.wait_log("ssh: Warning: remote port forwarding failed for listen port 20000");
     running.wait_log("port 20000 on the server is still held");
     for pid in frozen {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 /// The ways in which a server, or the user's own configuration, keeps a loop from working.
@@ -110,11 +110,11 @@ fn refusing((config, key, client): (&str, &str, &str)) -> Option<Server> {
     Some(server)
 }
 
-table!(a_server_that_refuses_to_forward_costs_an_automatic_monitor_only, Beyond, REFUSALS, |refusal| {
+table!(a_server_that_refuses_to_forward_keeps_its_session_with_an_automatic_monitor, Beyond, REFUSALS, |refusal| {
     let Some(server) = refusing(refusal) else { return };
     let running = eager(server.autossh(&["-N", "HOST"])).start();
     running.wait_log("this session goes on unmonitored");
-    // Some more tests, of which nothing is said.
+    // Some more tests, which log nothing at level info.
     running.wait_log_times("connection test failed", 1);
     let lines = running.log().lines().count();
     wait_for("more tests", || (running.log().lines().count() >= lines + 3).then_some(()));
@@ -152,11 +152,11 @@ case!(giving_up_for_a_forward_is_explained_in_the_foreground, Beyond, {
 });
 
 mod sharing {
-    //! ControlMaster: the session is another's.
+    //! ControlMaster: the connection belongs to another ssh.
 
     use super::*;
 
-    /// The words that share a connection by way of this socket.
+    /// The arguments that share a connection through this socket.
     fn shared(server: &Server, persist: &str) -> Vec<String> {
         let path = server.path("master");
         ["-o", "ControlMaster=auto", "-o", &format!("ControlPath={}", path.display()), "-o", persist]
@@ -164,8 +164,8 @@ mod sharing {
             .to_vec()
     }
 
-    /// Somebody's master, and an autossh that shares its connection, for a command: with -N ssh would just leave its
-    /// forwards to the master.
+    /// A master, and an autossh that shares its connection for a command: with -N ssh would only pass its forwards to
+    /// the master.
     fn guest(server: &Server) -> (Running, Running) {
         let words = shared(server, "ControlPersist=no");
         let host = ["HOST".to_owned()];
@@ -176,26 +176,26 @@ mod sharing {
         (master, eager(guest).start())
     }
 
-    case!(a_master_that_keeps_old_forwards_is_no_hindrance_to_automatic_ports, Beyond, {
+    case!(a_master_that_keeps_old_forwards_does_not_block_automatic_ports, Beyond, {
         let Some(server) = Server::here("") else { return };
         let (_master, running) = guest(&server);
-        is_sound(&running);
+        wait_healthy(&running);
         for number in [2, 3] {
             running.signal(Signal::SIGUSR1);
             running.wait_start(number);
-            is_sound(&running);
+            wait_healthy(&running);
         }
     });
 
     case!(a_frozen_master_is_named_as_the_likely_cause, Beyond, {
         let Some(server) = Server::here("") else { return };
         let (master, running) = guest(&server);
-        is_sound(&running);
+        wait_healthy(&running);
         let frozen = server.signal_sessions(Signal::SIGSTOP);
         running.wait_log("if ssh shares a connection (ControlMaster, ControlPath)");
         // Once the master is gone, the next ssh makes a connection of its own.
         drop(master);
-        is_sound(&running);
+        wait_healthy(&running);
         for pid in frozen {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }

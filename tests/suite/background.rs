@@ -1,4 +1,4 @@
-//! `-f`: the daemon, and what its caller learns.
+//! `-f`: the daemon, and what its caller is told.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,7 @@ case!(ps_shows_the_daemon_with_the_arguments_that_were_typed, Documented, {
     assert!(line.ends_with(b"\0-f\0-M\x000\0-N\0host\0"), "{}", String::from_utf8_lossy(&line));
 });
 
-case!(the_daemon_is_in_a_session_and_a_folder_of_its_own, Same, {
+case!(the_daemon_is_in_a_session_and_a_directory_of_its_own, Same, {
     let mut running = autossh("hang").start();
     running.wait();
     let start = running.wait_start(1);
@@ -71,17 +71,17 @@ case!(ssh_starts_where_the_user_was, Defect, {
     }
 });
 
-case!(a_start_folder_that_is_gone_is_said_once, Beyond, {
+case!(a_start_directory_that_is_gone_is_logged_once, Beyond, {
     let unstarted = autossh("hang");
-    let folder = unstarted.path("here");
-    fs::create_dir(&folder).unwrap();
+    let directory = unstarted.path("here");
+    fs::create_dir(&directory).unwrap();
     let running = unstarted.with(|command| {
-        command.current_dir(&folder);
+        command.current_dir(&directory);
     });
     let running = running.start();
     let start = running.wait_start(1);
-    assert_eq!(start.cwd, fs::canonicalize(&folder).unwrap());
-    fs::remove_dir(&folder).unwrap();
+    assert_eq!(start.cwd, fs::canonicalize(&directory).unwrap());
+    fs::remove_dir(&directory).unwrap();
     for number in [2, 3] {
         kill(Pid::from_raw(start.parent), Signal::SIGUSR1).unwrap();
         assert_eq!(running.wait_start(number).cwd, Path::new("/"));
@@ -102,7 +102,7 @@ case!(relative_paths_keep_their_meaning, Defect, {
     assert!(!running.path("pid").exists());
 });
 
-// 1.4g writes it after the caller is back, and may be quick.
+// 1.4g writes it after the caller has returned, but may be quick.
 case!(the_pid_file_is_there_when_the_caller_is_back, Racy, {
     for _ in 0..20 {
         let unstarted = autossh("hang");
@@ -115,14 +115,14 @@ case!(the_pid_file_is_there_when_the_caller_is_back, Racy, {
 });
 
 case!(scripts_that_wait_for_the_end_of_output_go_on, Same, {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("script"), "hang").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("script"), "hang").unwrap();
     let mut command = Command::new(program());
     command.args(["-f", "-M", "0", "host"]).env("AUTOSSH_PATH", scripted_ssh());
-    command.env("AUTOSSH_LOGFILE", folder.path().join("log")).env("SCRIPTED_SSH", folder.path());
+    command.env("AUTOSSH_LOGFILE", directory.path().join("log")).env("SCRIPTED_SSH", directory.path());
     let output = output(&mut command);
     assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
-    let start = wait_for("ssh", || Start::read(&folder.path().join("start.1")));
+    let start = wait_for("ssh", || Start::read(&directory.path().join("start.1")));
     stop(&start);
 });
 
@@ -172,7 +172,7 @@ case!(ssh_has_no_terminal_and_no_standard_streams, Same, {
     }
 });
 
-case!(what_ssh_says_is_in_the_log, Beyond, {
+case!(the_stderr_of_ssh_is_in_the_log, Beyond, {
     let running = autossh("say first;say two words;bytes 68690d0a;bytes 611b5b313b0762ff0a;hang").start();
     running.wait_log("a\\u{1b}[1;\\u{7}b\\xff");
     let log = running.log();
@@ -204,13 +204,13 @@ case!(a_flood_is_held_to_twenty_lines_a_second, Beyond, {
     );
 });
 
-case!(the_reason_is_said_before_the_caller_comes_back, Beyond, {
+case!(the_reason_is_on_stderr_before_the_caller_exits, Beyond, {
     if !needs("strace(1)", has("strace")) {
         return;
     }
     let port = port_pair();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
-    // Whatever is written takes its time.
+    // Every write is slow.
     let slowly = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "inject=write:delay_enter=500000"];
     let mut running = Autossh::run_by(&slowly, ["-f", "-M", &port.to_string(), "host"], "hang").start();
     assert_eq!(running.status(), 1);
@@ -226,7 +226,7 @@ case!(a_failed_forward_is_explained_though_its_line_is_left_out, Beyond, {
     running.wait_log(&format!("port {port} on the server is still held"));
 });
 
-case!(what_ssh_says_at_the_last_is_not_lost, Beyond, {
+case!(the_last_output_of_ssh_is_not_lost, Beyond, {
     for _ in 0..20 {
         let running = autossh("say goodbye;bytes 6f76657221;exit 255\nhang").start();
         running.wait_start(2);
@@ -235,7 +235,7 @@ case!(what_ssh_says_at_the_last_is_not_lost, Beyond, {
     }
 });
 
-case!(whoever_holds_sshs_stderr_is_not_waited_for, Beyond, {
+case!(a_process_that_holds_the_stderr_of_ssh_is_not_waited_for, Beyond, {
     let running = autossh("spawn;exit 255\nhang").start();
     let start = running.wait_start(2);
     stop(&start);
@@ -256,7 +256,7 @@ case!(a_log_on_stdout_stays_in_the_background, Beyond, {
 });
 
 case!(a_stop_of_the_caller_reaches_the_daemon, Beyond, {
-    // The caller is stopped before it can have heard from the daemon, which is between the fork and ssh's start.
+    // The caller is stopped before the daemon has reported, between the fork and the start of ssh.
     for _ in 0..30 {
         let mut running = autossh("hang").start();
         running.signal(Signal::SIGTERM);

@@ -1,4 +1,4 @@
-//! The script that builds the binary of a release, on machines that it is told of by stand-ins for rustc and cargo.
+//! The script that builds the release binary, on machines that are simulated by replacements for rustc and cargo.
 
 use std::fs;
 use std::path::{Path, PathBuf};

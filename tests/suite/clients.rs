@@ -10,15 +10,15 @@ use nix::sys::signal::Signal;
 use crate::case;
 use crate::harness::{Autossh, DOWNLOAD, Server, needs, output_of, output_within, port_pair, wait_greeting};
 
-/// The folder of Dropbear's programs, if they are to be had.
+/// The directory of Dropbear's programs, if they are to be had.
 fn dropbear() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
             let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dropbear");
+            let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dropbear");
             let script = root.join("tests/find-dbclient.sh");
-            let output = output_within(DOWNLOAD, Command::new("sh").arg(script).arg(folder));
+            let output = output_within(DOWNLOAD, Command::new("sh").arg(script).arg(directory));
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
             needs("Dropbear's dbclient", output.status.success())
                 .then(|| String::from_utf8(output.stdout).unwrap().trim_end().into())

@@ -1,4 +1,4 @@
-//! autossh(1), SYNOPSIS: what ssh gets of what was typed.
+//! autossh(1), SYNOPSIS: which arguments are passed to ssh.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,12 +10,12 @@ use crate::{case, table};
 /// What ssh gets when autossh gets `args`.
 fn argv(args: &[impl AsRef<OsStr>]) -> Vec<OsString> {
     let running = Autossh::new(args, "exit 0").env("AUTOSSH_GATETIME", "0").run();
-    // With -f the caller is back before ssh has written anything down.
+    // With -f the caller returns before ssh has recorded anything.
     let start = running.wait_start(1);
-    start.words[1..].to_vec()
+    start.argv[1..].to_vec()
 }
 
-/// The same as text, of words that stand between single blanks.
+/// The same as text, for arguments between single blanks.
 fn typed(words: &str) -> String {
     let words: Vec<&str> = words.split(' ').collect();
     let got: Vec<String> = argv(&words).iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -23,7 +23,7 @@ fn typed(words: &str) -> String {
 }
 
 /// Runs the program and returns its status, stdout and stderr.
-fn answer(args: &[&str]) -> (Option<i32>, String, String) {
+fn output_of(args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(program());
     let output = output(command.args(args).env("AUTOSSH_PATH", "/bin/false").env("AUTOSSH_LOGFILE", "/dev/null"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -31,7 +31,7 @@ fn answer(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 table!(
-    autossh_takes_its_own_words_out,
+    autossh_removes_its_own_arguments,
     Same,
     [
         ("-M 0 host", "host"),
@@ -67,14 +67,14 @@ table!(
         ("-NM 0 host", "-N host"),
         ("-fM 0 host", "host"),
         ("-fNM0 host", "-N host"),
-        // The remote command is nobody's business.
+        // The remote command is not parsed.
         ("-M0 host tail -f x", "host tail -f x"),
         ("-M0 host cmd -M 9", "host cmd -M 9"),
         ("-M0 host cmd -V", "host cmd -V"),
         ("-M0 -N host -- cmd -f -M 1", "-N host -- cmd -f -M 1"),
-        // Autossh's own `--` ends what is its own.
+        // autossh's `--` ends its own options.
         ("-f -M 0 -- -f -N host", "-f -N host"),
-        // Letters whose values 1.4g does not know of, so that it takes them for the destination, or for its own words.
+        // Letters whose values 1.4g does not know, so that it takes these for the destination or its own options.
         ("-M 0 -J a,b -c aes -m hmac -b 1.2.3.4 host", "-J a,b -c aes -m hmac -b 1.2.3.4 host"),
         ("-M0 -B f host", "-B f host"),
         // Options after the destination stay there.
@@ -109,7 +109,7 @@ table!(
     }
 );
 
-// What documents/001 lists under TLDR.
+// Common examples from guides.
 table!(
     uses_that_the_guides_show,
     Same,
@@ -146,7 +146,7 @@ case!(an_empty_argument_is_a_destination_too, Beyond, {
     assert_eq!(argv(&words), ["-N", "", "x"].map(OsString::from));
 });
 
-case!(a_shell_command_stays_one_word, Defect, {
+case!(a_shell_command_stays_one_argument, Defect, {
     let words = ["-M", "0", "host", "sh", "-c", "a b"];
     assert_eq!(argv(&words), ["host", "sh", "-c", "a b"].map(OsString::from));
 });
@@ -241,13 +241,13 @@ table!(
     Same,
     ["x", "-1", "65535", "65536", "1x", "99999999999999999999", "20000:", "20000:x", "20000:0", "20000:65536"],
     |port| {
-        let (status, _, _) = answer(&["-M", port, "host"]);
+        let (status, _, _) = output_of(&["-M", port, "host"]);
         assert_eq!(status, Some(1));
     }
 );
 
 table!(bad_ports_are_named, Defect, ["x", "-1", "65535", "65536", "1x", "", "20000:", "0:7", "1:2:3"], |port| {
-    let (status, out, err) = answer(&["-M", port, "host"]);
+    let (status, out, err) = output_of(&["-M", port, "host"]);
     assert_eq!(status, Some(1));
     assert_eq!(out, "");
     assert!(err.contains(&format!("-M {port:?}")) && err.contains("1 to 65534"), "{err}");
@@ -255,32 +255,32 @@ table!(bad_ports_are_named, Defect, ["x", "-1", "65535", "65536", "1x", "", "200
 });
 
 case!(a_missing_port_is_named, Defect, {
-    let (status, _, err) = answer(&["host", "-M"]);
+    let (status, _, err) = output_of(&["host", "-M"]);
     assert_eq!(status, Some(1));
     assert!(err.contains("-M needs a port"), "{err}");
 });
 
 table!(version, Same, [&["-V"][..], &["-V", "host"], &["-M", "0", "-V", "host"]], |args| {
-    let (status, out, _) = answer(args);
+    let (status, out, _) = output_of(args);
     assert_eq!(status, Some(0));
     let mut words = out.split_whitespace();
     assert_eq!(words.next(), Some("autossh"));
     assert!(words.next().unwrap().starts_with(|c: char| c.is_ascii_digit()), "{out}");
 });
 
-table!(version_in_other_words, Defect, [&["--version"][..], &["-NV"], &["host", "-V"]], |args| {
-    assert_eq!(answer(args), (Some(0), format!("autossh {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+table!(other_ways_to_ask_for_the_version, Defect, [&["--version"][..], &["-NV"], &["host", "-V"]], |args| {
+    assert_eq!(output_of(args), (Some(0), format!("autossh {}\n", env!("CARGO_PKG_VERSION")), String::new()));
 });
 
 case!(help, Defect, {
-    let (status, out, err) = answer(&["--help"]);
+    let (status, out, err) = output_of(&["--help"]);
     assert_eq!(status, Some(0));
     assert!(out.starts_with("usage: autossh"), "{out}");
     assert_eq!(err, "");
 });
 
 table!(no_destination, Same, [&[][..], &["-M", "0"], &["-N", "-L", "host"], &["-M", "0", "--"]], |args| {
-    let (status, out, err) = answer(args);
+    let (status, out, err) = output_of(args);
     assert_eq!((status, out.as_str()), (Some(1), ""));
     assert!(err.starts_with("usage: autossh"), "{err}");
 });
@@ -309,7 +309,7 @@ case!(forwards_of_the_variable_go_in_front, Same, {
 
 case!(ssh_is_called_by_its_full_path, Same, {
     let running = Autossh::new(["-M", "0", "host"], "exit 0").run();
-    let program = &running.starts()[0].words[0];
+    let program = &running.starts()[0].argv[0];
     assert!(program.as_bytes().starts_with(b"/") && program.as_bytes().ends_with(b"/scripted-ssh"), "{program:?}");
 });
 
@@ -349,7 +349,7 @@ table!(
 );
 
 case!(one_and_the_same_process_tree, Same, {
-    // Scripts count processes by name and find tunnels by their words.
+    // Scripts count processes by name and find tunnels by their arguments.
     let running = Autossh::new(["-M", "0", "-N", "host"], "hang").start();
     let start = running.wait_start(1);
     assert_eq!(start.parent, running.pid());
@@ -359,8 +359,8 @@ case!(one_and_the_same_process_tree, Same, {
     });
 });
 
-/// Words that ssh reads alike wherever they stand before the remote command, some of them with autossh's own among them:
-/// what is typed, and what is left of it.
+/// Arguments that mean the same to ssh anywhere before the remote command, some with autossh's own among them: what is
+/// typed, and what is left for ssh.
 const PIECES: [(&[&str], &[&str]); 16] = [
     (&["-M", "0"], &[]),
     (&["-M0"], &[]),
@@ -380,7 +380,7 @@ const PIECES: [(&[&str], &[&str]); 16] = [
     (&["-D1082"], &["-D1082"]),
 ];
 
-case!(the_real_ssh_reads_what_is_left_as_it_was_meant, Beyond, {
+case!(the_real_ssh_parses_the_rest_as_intended, Beyond, {
     let mut seed = std::process::id();
     for _ in 0..60 {
         let (mut typed, mut left) = (Vec::new(), Vec::new());
@@ -398,11 +398,11 @@ case!(the_real_ssh_reads_what_is_left_as_it_was_meant, Beyond, {
             typed.extend(words.iter().map(|word| (*word).to_owned()));
             left.extend(rest.iter().map(|word| (*word).to_owned()));
         }
-        // Whether or not there was an -M, monitoring is off.
+        // With or without -M, monitoring is off.
         let running = Autossh::new(&typed, "exit 0").env("AUTOSSH_PORT", "0").env("AUTOSSH_GATETIME", "0").run();
         let got = running.starts()[0].args();
         assert_eq!(got, left, "typed: {typed:?}");
-        // As far as -G tells, it is to ssh what it was meant to be.
+        // As far as -G shows, ssh understands it as intended.
         let output = output(Command::new("/usr/bin/ssh").args(["-F", "none", "-G"]).args(&got));
         let config = String::from_utf8(output.stdout).unwrap();
         assert!(config.contains("hostname host\n"), "typed: {typed:?}: {}", String::from_utf8_lossy(&output.stderr));

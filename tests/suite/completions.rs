@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{needs, wait_for};
 use crate::table;
 
-/// A shell, the command that runs it, and the files of its home, with COMPLETIONS for the folder of ours.
+/// A shell, the command that runs it, and the files of its home, with COMPLETIONS for the directory of ours.
 struct Shell {
     name: &'static str,
     command: &'static str,

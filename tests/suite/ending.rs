@@ -1,4 +1,4 @@
-//! autossh(1), EXIT STATUS and CONTINUED FAILURES: when ssh ends, and when it is started again.
+//! autossh(1), EXIT STATUS and CONTINUED FAILURES: when ssh exits, and when it is restarted.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ table!(statuses_that_end_autossh_without_a_gate, Same, [0, 3, 126, 254], |status
 });
 
 case!(every_status_ends_or_restarts_as_the_table_says, Beyond, {
-    // All statuses, of a later ssh; the rows of the table are in src/policy.rs.
+    // All statuses, of a later ssh; the rows of the table are in src/core/exit_policy.rs.
     for status in 0..=255 {
         let restarts = matches!(status, 1 | 2 | 255);
         let mut running = with_gate("0", &format!("exit 255\nexit {status}\nexit 0"));
@@ -130,7 +130,7 @@ case!(a_first_ssh_that_cannot_be_executed_is_named, Defect, {
     assert!(!pid.exists());
 });
 
-case!(quick_starts_are_free_and_then_come_waits, Same, {
+case!(six_quick_starts_are_not_delayed, Same, {
     let running = Autossh::new(["-M", "0", "host"], "exit 255").env("AUTOSSH_GATETIME", "0").start();
     running.wait_start(6);
     let sixth = Instant::now();
@@ -145,7 +145,7 @@ case!(waits_never_exceed_the_poll_time, Same, {
     running.wait_start(10);
 });
 
-case!(a_wait_is_said, Beyond, {
+case!(a_wait_is_logged, Beyond, {
     let running = Autossh::new(["-M", "0", "host"], "exit 255").env("AUTOSSH_GATETIME", "0").start();
     running.wait_log("s before the next start");
 });

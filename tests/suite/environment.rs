@@ -14,7 +14,7 @@ fn with(name: &str, value: impl AsRef<OsStr>) -> crate::harness::Running {
     Autossh::new(["-M", "0", "host"], "exit 0").env("AUTOSSH_GATETIME", "0").env(name, value).run()
 }
 
-/// Nothing may be started, nothing left behind, and one line says what is wrong.
+/// Checks that nothing is started, nothing is left behind, and one line says what is wrong.
 fn is_refused(name: &str, value: &str) {
     let unstarted = Autossh::new(["-M", "0", "host"], "exit 0");
     let pid_file = unstarted.path("pid");
@@ -100,7 +100,7 @@ case!(a_pid_file_that_cannot_be_written_is_named, Defect, {
 });
 
 case!(a_pid_file_on_a_full_disk_is_refused, Defect, {
-    // By way of a link, since 1.4g removes whatever it is given when it ends.
+    // Through a link, since 1.4g removes the path that it was given when it exits.
     let unstarted = Autossh::new(["-M", "0", "host"], "exit 0");
     let link = unstarted.path("full");
     std::os::unix::fs::symlink("/dev/full", &link).unwrap();
@@ -171,18 +171,18 @@ case!(an_empty_path_is_the_usual_ssh, Beyond, {
 
 case!(a_path_without_a_slash_is_searched_for, Defect, {
     let unstarted = Autossh::new(["-M", "0", "host"], "exit 0");
-    let folder = unstarted.path("bin");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("other"), "").unwrap();
+    let directory = unstarted.path("bin");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("other"), "").unwrap();
     let decoy = unstarted.path("decoy");
     fs::create_dir(&decoy).unwrap();
     fs::write(decoy.join("my-ssh"), "not executable").unwrap();
     fs::set_permissions(decoy.join("my-ssh"), fs::Permissions::from_mode(0o644)).unwrap();
-    std::os::unix::fs::symlink(scripted_ssh(), folder.join("my-ssh")).unwrap();
-    let path = format!("{}:{}:/usr/bin:/bin", decoy.display(), folder.display());
+    std::os::unix::fs::symlink(scripted_ssh(), directory.join("my-ssh")).unwrap();
+    let path = format!("{}:{}:/usr/bin:/bin", decoy.display(), directory.display());
     let running = unstarted.env("AUTOSSH_PATH", "my-ssh").env("PATH", path).run();
-    let expected = folder.join("my-ssh");
-    assert_eq!(running.starts()[0].words[0].as_bytes(), expected.as_os_str().as_bytes());
+    let expected = directory.join("my-ssh");
+    assert_eq!(running.starts()[0].argv[0].as_bytes(), expected.as_os_str().as_bytes());
 });
 
 case!(the_path_is_looked_up_once, Defect, {
@@ -198,7 +198,7 @@ case!(the_path_is_looked_up_once, Defect, {
     // A search would find this one now.
     std::os::unix::fs::symlink(scripted_ssh(), first.join("my-ssh")).unwrap();
     running.signal(nix::sys::signal::Signal::SIGUSR1);
-    assert_eq!(running.wait_start(2).words[0], second.join("my-ssh").into_os_string());
+    assert_eq!(running.wait_start(2).argv[0], second.join("my-ssh").into_os_string());
 });
 
 case!(without_the_usual_ssh_the_one_on_path_is_taken, Beyond, {
@@ -212,7 +212,7 @@ case!(without_the_usual_ssh_the_one_on_path_is_taken, Beyond, {
     std::os::unix::fs::symlink(scripted_ssh(), &ssh).unwrap();
     let path = format!("{}:{}", ssh.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let running = unstarted.env("PATH", path).run();
-    assert_eq!(running.starts()[0].words[0], ssh.into_os_string(), "{}", running.story());
+    assert_eq!(running.starts()[0].argv[0], ssh.into_os_string(), "{}", running.story());
 });
 
 case!(a_message_of_64_bytes_is_taken, Same, {
@@ -222,9 +222,9 @@ case!(a_message_of_64_bytes_is_taken, Same, {
 case!(a_relative_path_is_made_absolute, Beyond, {
     let unstarted = Autossh::new(["-f", "-M", "0", "host"], "exit 0");
     std::os::unix::fs::symlink(scripted_ssh(), unstarted.path("my-ssh")).unwrap();
-    let expected = fs::canonicalize(unstarted.folder.path()).unwrap().join("my-ssh");
+    let expected = fs::canonicalize(unstarted.directory.path()).unwrap().join("my-ssh");
     let running = unstarted.env("AUTOSSH_PATH", "./my-ssh").run();
-    assert_eq!(running.wait_start(1).words[0], expected.into_os_string());
+    assert_eq!(running.wait_start(1).argv[0], expected.into_os_string());
 });
 
 case!(max_start_limits_the_starts, Same, {

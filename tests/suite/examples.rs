@@ -17,7 +17,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
-/// A server, a script to be run with these words, and a port here that leads back to the server through its tunnel.
+/// A server, a script to be run with these arguments, and a local port that leads to the server through its tunnel.
 fn tunnel(before: &[&str], name: &str, words: &[&str]) -> Option<(Server, Autossh, u16, String)> {
     let server = Server::here("")?;
     let port = port_pair();

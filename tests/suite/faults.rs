@@ -1,4 +1,4 @@
-//! What the machine can do to autossh: supervising goes on, or ends with a clear error; nothing leaks, nothing is lost.
+//! Failures of the machine: supervising goes on, or ends with a clear error; nothing leaks, nothing is lost.
 
 use std::fs;
 use std::io::Write;
@@ -37,11 +37,11 @@ fn looped(before: &[&str], script: &str) -> Autossh {
 }
 
 /// Waits for two tests that have passed since now.
-fn is_sound(running: &Running) {
+fn wait_healthy(running: &Running) {
     running.wait_log_times("connection ok", running.logged("connection ok") + 2);
 }
 
-/// autossh, run by a user of that number who has nothing else, since a limit on processes counts all that a user has.
+/// autossh, run by a user of its own, since a limit on processes counts all processes of a user.
 pub fn as_user(number: u32, nproc: Option<u32>, script: &str) -> Option<Autossh> {
     if !needs("root and setpriv(1)", is_root()) {
         return None;
@@ -52,7 +52,7 @@ pub fn as_user(number: u32, nproc: Option<u32>, script: &str) -> Option<Autossh>
     words.extend(most.iter().flat_map(|most| ["prlimit", most]));
     words.extend(["./autossh", "-M", "0", "-N", "host"]);
     let unstarted = Autossh::run_as(words, script).env("AUTOSSH_PATH", "./ssh").own_log();
-    // The build folder may not be open to others.
+    // The build directory may not be open to others.
     install(&program(), &unstarted.path("autossh"));
     install(&scripted_ssh(), &unstarted.path("ssh"));
     for name in ["", "autossh", "ssh", "script"] {
@@ -98,7 +98,7 @@ case!(with_however_few_descriptors_it_works_or_says_why_not, Beyond, {
             if ended == 0 || running.logged("ssh child pid is") > 0 {
                 // The caller of -f comes back a little earlier.
                 running.wait_log("ssh child pid is");
-                // The stand-in for ssh cannot do its own work with so few, and may have ended by now.
+                // The scripted ssh cannot work with so few, and may have ended by now.
                 let pid = running.log().split("ssh child pid is ").nth(1).unwrap().lines().next().unwrap().to_owned();
                 let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
             } else {
@@ -111,24 +111,24 @@ case!(with_however_few_descriptors_it_works_or_says_why_not, Beyond, {
 
 case!(when_descriptors_run_out_tests_are_left_out_and_nothing_is_lost, Beyond, {
     let running = looped(&[], "relay sound").start();
-    is_sound(&running);
+    wait_healthy(&running);
     let before = descriptors(running.pid());
     let port: u16 = running.starts()[0].args()[1].split(':').next().unwrap().parse().unwrap();
     limit(running.pid(), "--nofile=3:");
     running.wait_log("connection test left out: ");
     let spent = cpu_time(running.pid()).unwrap();
 
-    // The log cannot be reopened, and stays.
+    // The log cannot be reopened, and the old one stays.
     running.signal(Signal::SIGHUP);
     running.wait_log("cannot reopen");
-    // A stranger cannot be taken, and is no reason to go round and round.
+    // Another connection cannot be accepted, and must not make the loop spin.
     let stranger = TcpStream::connect(("127.0.0.1", port + 1)).unwrap();
     running.wait_log_times("connection test left out: ", running.logged("connection test left out: ") + 3);
     let spent = cpu_time(running.pid()).unwrap().checked_sub(spent).unwrap();
     assert!(spent < Duration::from_millis(500), "{spent:?} for three tests");
 
     limit(running.pid(), "--nofile=1024:");
-    is_sound(&running);
+    wait_healthy(&running);
     drop(stranger);
     assert_eq!(running.starts().len(), 1);
     assert_eq!(running.logged("port down"), 0, "{}", running.story());
@@ -138,19 +138,19 @@ case!(when_descriptors_run_out_tests_are_left_out_and_nothing_is_lost, Beyond, {
 case!(an_automatic_monitor_without_descriptors_recovers, Beyond, {
     let unstarted = Autossh::new(["-N", "host"], "relay sound").env("AUTOSSH_GATETIME", "0");
     let running = unstarted.env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").start();
-    is_sound(&running);
+    wait_healthy(&running);
     limit(running.pid(), "--nofile=3:");
     running.signal(Signal::SIGUSR1);
     running.wait_log_times("cannot start ssh: ", 2);
     limit(running.pid(), "--nofile=1024:");
     running.signal(Signal::SIGUSR1);
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
-/// A folder that holds 4 kB, in a mount namespace of autossh's own; what else is to be done there; the words for it.
+/// A directory that holds 4 kB, in a mount namespace of autossh's own, and the command in it.
 const SMALL_DISK: &str = "mkdir disk && mount -t tmpfs -o size=8k none disk && exec \"$@\"";
 
-case!(a_disk_that_fills_under_the_log_is_said_once_and_then_used_again, Beyond, {
+case!(a_disk_that_fills_under_the_log_is_reported_once_and_then_used_again, Beyond, {
     if !needs("root and unshare(1)", is_root()) {
         return;
     }
@@ -159,8 +159,8 @@ case!(a_disk_that_fills_under_the_log_is_said_once_and_then_used_again, Beyond, 
     let running = unstarted.env("AUTOSSH_LOGFILE", "disk/log").own_log().env("AUTOSSH_GATETIME", "0").start();
     running.wait_start(1);
     let inside = |name: &str| {
-        let folder = running.path("disk");
-        PathBuf::from(format!("/proc/{}/root{}", running.pid(), folder.join(name).display()))
+        let directory = running.path("disk");
+        PathBuf::from(format!("/proc/{}/root{}", running.pid(), directory.join(name).display()))
     };
     let log = || fs::read_to_string(inside("log")).unwrap();
     wait_for("the first lines", || log().contains("ssh child pid").then_some(()));
@@ -195,19 +195,19 @@ case!(a_pid_file_without_room_ends_autossh_and_leaves_nothing, Beyond, {
 
 case!(a_monitor_port_that_somebody_else_takes_between_two_starts, Beyond, {
     let running = looped(&[], "relay sound\nhang\nrelay sound").start();
-    is_sound(&running);
+    wait_healthy(&running);
     let port: u16 = running.starts()[0].args()[1].split(':').next().unwrap().parse().unwrap();
     kill(Pid::from_raw(running.starts()[0].pid), Signal::SIGKILL).unwrap();
     running.wait_start(2);
     let thief = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let mut stream = accept(&thief);
     drop(thief);
-    // It talks, and means nothing.
+    // It sends something else.
     let _ = stream.write_all(b"220 mail.example.org ESMTP\r\n");
     running.wait_log("port down, restarting ssh");
     running.wait_start(3);
     drop(stream);
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 case!(a_storm_of_signals_interrupts_everything_and_changes_nothing, Beyond, {
@@ -223,9 +223,9 @@ case!(a_storm_of_signals_interrupts_everything_and_changes_nothing, Beyond, {
         }
     }
     running.wait_start(kills + 1);
-    is_sound(&running);
+    wait_healthy(&running);
     assert_eq!(running.starts().len(), kills + 1);
-    // A dying ssh closes its sockets first: a test may be the first to know.
+    // An ssh that exits closes its sockets first: a test may notice that first.
     let found = running.logged("ssh exited on signal 9, restarting ssh") + running.logged("port down, restarting ssh");
     assert_eq!(found, kills, "{}", running.story());
     running.signal(Signal::SIGTERM);
@@ -240,7 +240,7 @@ case!(any_of_the_standard_streams_may_be_closed, Beyond, {
         let closing = closing.join(" ");
         let before = ["sh", "-c", &format!("exec \"$@\" {closing}"), "sh"];
         let mut running = looped(&before, "relay sound").start();
-        is_sound(&running);
+        wait_healthy(&running);
         running.signal(Signal::SIGTERM);
         assert_eq!(running.status(), 128 + Signal::SIGTERM as i32, "{closing}");
     }

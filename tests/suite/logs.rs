@@ -79,11 +79,11 @@ case!(a_hangup_reopens_the_file, Defect, {
 
 case!(a_file_that_cannot_be_reopened_stays, Beyond, {
     let unstarted = autossh("hang");
-    let folder = unstarted.path("logs");
-    fs::create_dir(&folder).unwrap();
-    let running = unstarted.env("AUTOSSH_LOGFILE", folder.join("log")).start();
+    let directory = unstarted.path("logs");
+    fs::create_dir(&directory).unwrap();
+    let running = unstarted.env("AUTOSSH_LOGFILE", directory.join("log")).start();
     wait_for("the log", || running.text("logs/log").contains("ssh child pid").then_some(()));
-    fs::rename(&folder, running.path("gone")).unwrap();
+    fs::rename(&directory, running.path("gone")).unwrap();
     running.signal(Signal::SIGHUP);
     running.signal(Signal::SIGUSR1);
     wait_for("the log", || running.text("gone/log").contains("starting ssh (count 2)").then_some(()));
@@ -113,7 +113,7 @@ case!(a_fifo_is_a_log_file_too, Defect, {
     }
 });
 
-case!(a_full_disk_is_said_once, Defect, {
+case!(a_full_disk_is_reported_once, Defect, {
     let mut running = autossh("exit 255\nexit 255\nexit 255\nexit 0").env("AUTOSSH_LOGFILE", "/dev/full").run();
     assert_eq!((running.status(), running.starts().len()), (0, 4));
     let stderr = running.stderr();

@@ -1,7 +1,7 @@
-//! Everything that autossh promises, on the running binary.
+//! The behaviour of autossh, tested on the running binary.
 //!
-//! The cases run against `AUTOSSH_UNDER_TEST`, or our own binary where that is not set. A case on which autossh 1.4g
-//! differs says so in one word, its second: see [`harness::Reference`].
+//! The cases run against `AUTOSSH_UNDER_TEST`, or our own binary if that is not set. The second argument of
+//! a case says whether autossh 1.4g differs: see [`harness::Reference`].
 
 #![allow(
     clippy::unwrap_used,

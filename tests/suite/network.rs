@@ -1,4 +1,4 @@
-//! autossh(1), THE NETWORK: it knows when the network has come back.
+//! autossh(1), THE NETWORK: it notices when the network comes back.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn lab(poll: u32) -> Option<(Hosts, Server, Autossh)> {
     Some((hosts, server, autossh))
 }
 
-/// Lets time pass: what is looked at is what does not happen in it.
+/// Lets time pass, to check that something does not happen.
 fn pass(seconds: u64) {
     let start = Instant::now();
     wait_within(Duration::from_secs(seconds * 2), "time to pass", || {
@@ -25,7 +25,7 @@ fn pass(seconds: u64) {
 }
 
 /// Waits until ssh forwards, and a test that is asked for passes.
-fn is_sound(running: &Running) {
+fn wait_healthy(running: &Running) {
     let ssh = running.wait_start(1).pid;
     wait_for("ssh to forward", || listens(ssh, 20000).then_some(()));
     is_tested(running);
@@ -38,7 +38,7 @@ fn is_tested(running: &Running) {
     running.wait_log_times("connection ok", passed + 1);
 }
 
-/// The next test of a running ssh comes in so many seconds, measured by hand with what the note reports.
+/// Within this time the next test of a running ssh, or the next start, must come.
 const SOON: Duration = Duration::from_secs(12);
 
 case!(a_link_that_comes_up_ends_the_wait, Beyond, {
@@ -69,15 +69,15 @@ case!(without_the_watch_the_wait_goes_on, Beyond, {
     assert_eq!(running.starts().len(), starts);
 });
 
-case!(a_session_sleeps_through_an_outage, Beyond, {
+case!(a_session_survives_an_outage, Beyond, {
     let Some((hosts, _server, autossh)) = lab(600) else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     let passed = running.logged("connection ok");
     hosts.on_client("ip link set wire-c down");
     pass(40);
     hosts.on_client("ip link set wire-c up");
-    // The test that the link brings forward, and that an outage of this length leaves time for.
+    // The test that the link brings forward.
     wait_within(Duration::from_secs(60), "the test", || (running.logged("connection ok") > passed).then_some(()));
     assert_eq!(running.starts().len(), 1, "{}", running.story());
 });
@@ -85,20 +85,20 @@ case!(a_session_sleeps_through_an_outage, Beyond, {
 case!(a_dead_session_is_found_when_the_network_changes, Beyond, {
     let Some((hosts, server, autossh)) = lab(600) else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     server.signal_sessions(Signal::SIGSTOP);
     hosts.on_client("ip addr add 10.98.0.1/24 dev wire-c");
     hosts.on_client("ip addr del 10.98.0.1/24 dev wire-c");
-    // Twice the network timeout and a little, and far from the ten minutes that it would take else.
+    // Twice the network timeout and a little more, and much less than the poll time of ten minutes.
     wait_within(Duration::from_secs(100), "the next ssh", || (running.starts().len() > 1).then_some(()));
 });
 
-case!(what_takes_a_way_does_nothing, Beyond, {
+case!(link_down_and_removals_are_ignored, Beyond, {
     let Some((hosts, _server, autossh)) = lab(600) else { return };
     hosts.on_client("ip addr add 10.98.0.1/24 dev wire-c");
     hosts.on_client("ip route add 10.97.0.0/24 via 10.99.0.2");
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     is_tested(&running);
     let heard = running.logged("the network has changed");
     hosts.on_client("ip route del 10.97.0.0/24");
@@ -112,7 +112,7 @@ case!(a_flapping_link_causes_no_storm_of_tests, Beyond, {
     hosts.on_client("ip link add flap type veth peer name flop");
     hosts.on_client("ip link set flop up");
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     let passed = running.logged("connection ok");
     hosts.on_client(
         "sh -c 'for i in $(seq 100); do ip link set flap up; sleep 0.1; ip link set flap down; sleep 0.1; done'",

@@ -31,7 +31,7 @@ fn debians(path: &str) -> Option<PathBuf> {
 /// How long it may take to build the package.
 const BUILD: Duration = Duration::from_secs(900);
 
-/// The package, built once, in a folder of its own since cargo holds on to the other.
+/// The package, built once, in a directory of its own since cargo holds on to the other.
 fn package() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     BUILT
@@ -69,8 +69,8 @@ table!(
     [("rscreen", "screen -Rd"), ("rtmux", "tmux a || tmux new"), ("ruscreen", "screen -RdU")],
     |(name, remote)| {
         let Some(script) = debians("usr/bin/rscreen") else { return };
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join(name);
         symlink(script, &link).unwrap();
         let words = [link.to_str().unwrap(), "-p", "22", "host"];
         let mut running = Autossh::run_as(words, "exit 0").env("SSH_AUTH_SOCK", "/nonexistent").run();
@@ -83,8 +83,8 @@ table!(
 
 case!(debians_own_argv0_script_works_unmodified, Beyond, {
     let Some(script) = debians("usr/bin/autossh-argv0") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let link = folder.path().join("some.host");
+    let directory = tempfile::tempdir().unwrap();
+    let link = directory.path().join("some.host");
     symlink(script, &link).unwrap();
     let running = Autossh::run_as([link.to_str().unwrap(), "-N", "-L", "1:h:2"], "exit 0").run();
     assert_eq!(running.starts()[0].args()[4..], ["some.host", "-N", "-L", "1:h:2"]);
@@ -215,16 +215,16 @@ table!(the_units_are_sound, Beyond, ["system", "user"], |kind| {
     if !needs("systemd-analyze", has("systemd-analyze")) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(root().join("packaging").join(kind).join("autossh@.service")).unwrap();
-    let unit = folder.path().join("autossh@.service");
+    let unit = directory.path().join("autossh@.service");
     // What it runs must be there to be verified.
     let setup = root().join("packaging/unit-setup").display().to_string();
     let replaced = text.replace("/usr/lib/autossh/unit-setup", &setup);
     let replaced = replaced.replace("/usr/lib/autossh/autossh", program().to_str().unwrap());
     fs::write(&unit, replaced).unwrap();
     let analyze = |words: &[&str]| {
-        output(Command::new("systemd-analyze").args(words).arg(&unit).env("XDG_RUNTIME_DIR", folder.path()))
+        output(Command::new("systemd-analyze").args(words).arg(&unit).env("XDG_RUNTIME_DIR", directory.path()))
     };
     let verified = analyze(&["verify", "--man=no", &format!("--{kind}")]);
     assert!(verified.status.success() && verified.stdout.is_empty() && verified.stderr.is_empty(), "{verified:?}");

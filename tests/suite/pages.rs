@@ -1,4 +1,4 @@
-//! The manual page and README.md: whether they know of everything that the program does.
+//! The documents: whether they cover everything that the program does.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -110,7 +110,7 @@ case!(the_version_is_the_packages, Beyond, {
 });
 
 case!(the_wall_clock_is_for_stamps_alone, Beyond, {
-    // Its jumps can change no gate, wait, poll or lifetime if nothing else asks for it.
+    // If nothing else reads it, its jumps can change no gate, wait, poll or lifetime.
     for file in sources() {
         let name = name_of(&file);
         let text = fs::read_to_string(&file).unwrap();

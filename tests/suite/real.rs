@@ -1,4 +1,4 @@
-//! The main job on real input: a real ssh, a real sshd, a tunnel that carries traffic, is cut, and heals.
+//! The main job with a real ssh and a real sshd: a tunnel that carries traffic, is cut, and recovers.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -21,14 +21,14 @@ fn lab(server_config: &str) -> Option<(Hosts, Server, Autossh)> {
 }
 
 /// Waits for two tests that have passed since now.
-fn is_sound(running: &Running) {
+fn wait_healthy(running: &Running) {
     running.wait_log_times("connection ok", running.logged("connection ok") + 2);
 }
 
 case!(a_loop_through_a_real_server, Same, {
     let Some((_hosts, _server, autossh)) = lab("") else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     let expected = ["-L", "20000:127.0.0.1:20000", "-R", "20000:127.0.0.1:20001", "-N", "10.99.0.2"];
     assert_eq!(running.starts()[0].args(), expected);
 });
@@ -36,44 +36,44 @@ case!(a_loop_through_a_real_server, Same, {
 case!(a_session_that_is_killed_is_started_again, Same, {
     let Some((_hosts, server, autossh)) = lab("") else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     server.signal_sessions(Signal::SIGKILL);
     running.wait_start(2);
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 case!(a_session_that_is_frozen_is_started_again, Same, {
-    // The frozen one holds the port on the server until that notices, here after three seconds.
+    // The frozen session holds the port until the server notices, here after three seconds.
     let Some((_hosts, server, autossh)) = lab("ClientAliveInterval 1\nClientAliveCountMax 2") else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     let frozen = server.signal_sessions(Signal::SIGSTOP);
     running.wait_start(2);
     for pid in frozen {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 case!(packets_that_are_dropped_and_let_through_again, Same, {
     let Some((hosts, _server, autossh)) = lab("ClientAliveInterval 1\nClientAliveCountMax 2") else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     hosts.on_client("iptables -A INPUT -i wire-c -j DROP");
     hosts.on_client("iptables -A OUTPUT -o wire-c -j DROP");
     running.wait_log("port down, restarting ssh");
     hosts.on_client("iptables -F");
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 case!(a_server_that_is_stopped_and_started, Same, {
     let Some((_hosts, mut server, autossh)) = lab("") else { return };
     let running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     server.stop();
     running.wait_log("ssh exited with error status 255; restarting ssh");
     server.start();
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 case!(an_echo_service_on_the_server, Same, {
@@ -94,10 +94,10 @@ case!(an_echo_service_on_the_server, Same, {
     let monitor = format!("{}:{echo_port}", port_pair());
     let unstarted = server.autossh(&["-M", &monitor, "-N", "HOST"]).env("AUTOSSH_GATETIME", "0");
     let running = unstarted.env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").start();
-    is_sound(&running);
+    wait_healthy(&running);
     server.signal_sessions(Signal::SIGKILL);
     running.wait_start(2);
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 case!(traffic_flows_through_the_tunnel_again_after_each_cut, Same, {
@@ -140,7 +140,7 @@ case!(a_remote_command_runs_and_its_status_ends_autossh, Same, {
 case!(an_ssh_without_a_command_that_somebody_ends_is_explained, Beyond, {
     let Some((_hosts, _server, autossh)) = lab("") else { return };
     let mut running = autossh.start();
-    is_sound(&running);
+    wait_healthy(&running);
     kill(Pid::from_raw(running.starts()[0].pid), Signal::SIGTERM).unwrap();
     assert_eq!(running.status(), 0);
     assert_eq!(running.logged("ssh exited with status 0; autossh exiting"), 1);
@@ -169,8 +169,8 @@ case!(a_name_that_cannot_be_resolved_is_given_up_within_the_gate, Same, {
     assert!(running.stderr().contains("no-such-host.invalid"));
 });
 
-case!(ssh_takes_the_rewritten_words_as_we_read_them, Beyond, {
-    // The real ssh's own reading of its words, as far as -G tells it.
+case!(the_real_ssh_parses_the_rewritten_arguments_as_we_do, Beyond, {
+    // How the real ssh understands its arguments, as far as -G shows it.
     for typed in
         ["-M 20000 -p 2022 -l me -L 1:h:2 host", "-f -M 20000 -NT -p2022 -o User=me host", "-M 20000 host -p 2022 -N"]
     {

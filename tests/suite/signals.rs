@@ -20,7 +20,7 @@ fn autossh(script: &str) -> Autossh {
     Autossh::new(["-M", "0", "host"], script).env("AUTOSSH_GATETIME", "0")
 }
 
-/// An autossh that waits for a long time before it starts ssh again, and how often it has done so.
+/// An autossh in a long wait before the next start, and the number of starts so far.
 fn waiting() -> (Running, usize) {
     let running =
         autossh("exit 255\nexit 255\nexit 255\nexit 255\nexit 255\nexit 255\nexit 255\nexit 255\nhang").start();
@@ -43,7 +43,7 @@ table!(a_stop_while_ssh_runs_is_what_autossh_dies_of, Documented, [Signal::SIGTE
     let ssh = running.wait_start(1).pid;
     running.signal(signal);
     assert_eq!(running.status(), 128 + signal as i32);
-    // 1.4g says so too, or "signalled to exit", as its races have it.
+    // 1.4g logs this, or "signalled to exit", depending on a race.
     assert_eq!(running.logged(&format!("received signal to exit ({})", signal as i32)), 1);
     assert!(is_gone(ssh));
 });
@@ -57,7 +57,7 @@ table!(a_stop_while_waiting_ends_autossh_at_once, Defect, STOPS, |signal| {
 });
 
 case!(a_quit_ends_both, Defect, {
-    // 1.4g dies of it at once, and leaves ssh alone.
+    // 1.4g dies of it at once, and ssh stays.
     let mut running = autossh("hang").start();
     let ssh = running.wait_start(1).pid;
     running.signal(Signal::SIGQUIT);
@@ -68,8 +68,8 @@ case!(a_quit_ends_both, Defect, {
 });
 
 case!(a_stop_from_the_first_moment_on, Beyond, {
-    // Each instant of the first 100 ms and more: before main, the signal's default; after, ours. Never a hang, never a
-    // status, never an ssh left behind.
+    // Random times in the first 100 ms: before main the signal has its default action, then ours. There must be no
+    // hang, no exit status, and no ssh left behind.
     for instant in 0..100_u64 {
         let mut running = autossh("hang").start();
         let random = instant.wrapping_mul(7919) % 1000;
@@ -109,7 +109,7 @@ case!(a_second_stop_kills_a_deaf_ssh_at_once, Defect, {
     assert!(is_gone(ssh));
 });
 
-case!(a_stopped_ssh_is_no_hindrance, Defect, {
+case!(a_stopped_ssh_is_ended_too, Defect, {
     let mut running = autossh("stop;hang").start();
     let ssh = running.wait_start(1).pid;
     wait_for("ssh to be stopped", || (process_state(ssh) == Some('T')).then_some(()));
@@ -162,11 +162,11 @@ table!(signals_that_end_a_wait, Defect, [Signal::SIGUSR1, Signal::SIGHUP, Signal
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 });
 
-case!(a_prod_sets_the_tries_back, Beyond, {
+case!(a_hangup_while_waiting_resets_the_tries, Beyond, {
     let (running, starts) = waiting();
     running.wait_log_times("before the next start", 2);
     running.signal(Signal::SIGHUP);
-    // Five more starts are free now: this one is served at once, while it would have to wait else.
+    // Five more starts are not delayed now: this one happens at once instead of after a wait.
     running.wait_start(starts + 1);
     let waits = running.logged("before the next start");
     running.wait_start(starts + 2);
@@ -219,7 +219,7 @@ table!(
     Same,
     [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGSTOP],
     |signal| {
-        // A shell that has others to look after is between us and it, else nobody would be there to continue it.
+        // In a process group of its own that is not orphaned, so that stop signals work.
         let running = Autossh::new(["-M", "0", "host"], "hang")
             .with(|command| {
                 command.process_group(0);
@@ -269,7 +269,7 @@ case!(a_storm_of_restarts_leaves_one_ssh, Beyond, {
         running.signal(Signal::SIGHUP);
         std::thread::yield_now();
     }
-    // One that was killed before it could write down its start is in the log all the same.
+    // An ssh that was killed before it recorded its start is in the log all the same.
     running.wait_log_times("ssh child pid is ", 2);
     running.signal(Signal::SIGTERM);
     assert_eq!(running.status(), 128 + 15);
@@ -309,7 +309,7 @@ fn bits(signals: &[Signal]) -> u64 {
 }
 
 case!(ssh_ignores_nothing_that_autossh_was_not_told_to, Same, {
-    // Whatever this run's own caller ignores: 1.4g does not hand on all of it, which is the next case.
+    // Except what the parent of this run ignores: 1.4g does not pass on all of it, which is the next case.
     static HEEDED: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
     let running =
         autossh("exit 255\nexit 255\nexit 0").with(|command| disposing(command, &HEEDED, SigHandler::SigDfl)).run();
@@ -424,7 +424,7 @@ case!(two_thousand_restarts_cost_nothing, Beyond, {
     running.wait_log_times("ssh child pid", 2100);
     let after = (descriptors(running.pid()), resident(running.pid()));
     assert_eq!(before.0, after.0);
-    // The allocator may fill the 132 kB that it has taken at the start before it uses anything again.
+    // The allocator may fill the 132 kB that it took at startup before it reuses anything.
     assert!(after.1 <= before.1 + 132, "resident memory grew from {} to {} kB", before.1, after.1);
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
     assert_eq!(children.split_whitespace().count(), 1);

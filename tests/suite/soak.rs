@@ -1,6 +1,6 @@
-//! Two tunnels under a steady stream of bytes, and everything that can go wrong, at random, for as long as is asked.
+//! Two tunnels with a steady stream of bytes and random faults, for a given time.
 //!
-//! `sh tests/soak.sh MINUTES` runs this; it is no part of the ordinary run.
+//! `sh tests/soak.sh MINUTES` runs this; it is not part of the usual run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +17,11 @@ use nix::unistd::Pid;
 
 use crate::harness::{Hosts, Running, Server, child_of, output, wait_for};
 
-/// A stream that has brought nothing for so long is cut.
+/// A stream without bytes for this time counts as cut.
 const CUT: Duration = Duration::from_millis(700);
-/// One that has flowed for so long is healed.
+/// A stream that has flowed for this time counts as recovered.
 const STEADY: Duration = Duration::from_secs(3);
-/// Not healed for so long: the soak has failed.
+/// If recovery takes longer, the soak has failed.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Where the tunnels begin.
 const PORTS: [u16; 2] = [7_000, 7_001];
@@ -44,7 +44,7 @@ impl Stream {
             enter(&client);
             let mut block = vec![0; 20_000];
             for round in 0_u64.. {
-                // A connection for some blocks, as an application would have it.
+                // A connection for some blocks, as applications use them.
                 let _ = ours.talk(port, &mut block, round);
                 thread::sleep(Duration::from_millis(20));
             }
@@ -161,7 +161,7 @@ const FAULTS: [&str; 16] = [
 ];
 
 impl Lab {
-    /// Does something bad and takes it back, if that is in its nature.
+    /// Causes a fault, and ends it if necessary.
     fn inflict(&mut self, fault: &str) {
         let pause = self.dice.seconds(1, 6);
         let each = |action: &dyn Fn(&Running)| self.tunnels.iter().for_each(action);
@@ -244,7 +244,7 @@ impl Lab {
         }
     }
 
-    /// Waits until both streams flow steadily, and answers how long after `since` that began.
+    /// Waits until both streams flow steadily, and returns how long after `since` that began.
     fn heal(&self, streams: &[Arc<Stream>; 2], since: Instant) -> Duration {
         let mut steady: Option<Instant> = None;
         loop {
@@ -284,7 +284,7 @@ fn soak() {
 
     wait_for("both streams", || streams.iter().all(|stream| stream.flows()).then_some(()));
     lab.heal(&streams, Instant::now());
-    // What grows at first, such as the heap's first pages, has grown after one restart.
+    // After one restart the heap has its first pages.
     lab.inflict("USR1");
     lab.heal(&streams, Instant::now());
     let before = lab.tunnels.each_ref().map(figures);

@@ -1,4 +1,4 @@
-//! autossh(1), SYSTEMD: what is said to NOTIFY_SOCKET.
+//! autossh(1), SYSTEMD: messages to NOTIFY_SOCKET.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -36,7 +36,7 @@ impl Ear {
         self.heard.iter().any(|message| message.starts_with(beginning))
     }
 
-    /// Waits for something that begins like that.
+    /// Waits for a message with this beginning.
     pub fn wait(&mut self, beginning: &str) {
         wait_for(format!("{beginning} at NOTIFY_SOCKET"), || self.has_heard(beginning).then_some(()));
     }
@@ -98,7 +98,7 @@ case!(an_abstract_socket_is_heard_too, Beyond, {
     drop(running);
 });
 
-case!(nobody_at_the_socket_is_no_hindrance, Beyond, {
+case!(a_socket_without_a_listener_does_no_harm, Beyond, {
     for socket in ["", "@", "relative", "/nonexistent/notify", "/dev/null"] {
         let unstarted = Autossh::new(["-M", "0", "-N", "host"], "kill 9\nexit 0");
         let mut running = unstarted.env("NOTIFY_SOCKET", socket).env("AUTOSSH_GATETIME", "0").start();

@@ -25,7 +25,7 @@ pub fn terminal() -> (File, File) {
     (slave.unwrap(), File::from(OwnedFd::from(master)))
 }
 
-/// Starts a command on a terminal of its own, and gives the other end of that.
+/// Starts a command on a terminal of its own, and returns the other end of that.
 fn on_terminal(unstarted: Autossh) -> (Running, File) {
     let (slave, master) = terminal();
     let stream = || OwnedFd::from(slave.try_clone().unwrap());
@@ -112,7 +112,7 @@ case!(a_terminal_that_goes_away_does_not_end_autossh, Beyond, {
     running.wait_start(2);
 });
 
-/// What a link in autossh's folder in /proc leads to.
+/// What a link in autossh's directory in /proc leads to.
 fn fs_link(running: &Running, name: &str) -> String {
     std::fs::read_link(format!("/proc/{}/{name}", running.pid())).unwrap().display().to_string()
 }
@@ -137,7 +137,7 @@ case!(the_stop_key_stops_and_the_shell_continues, Same, {
 });
 
 case!(an_ssh_that_stops_itself_stops_autossh, Defect, {
-    // `~^Z`: ssh has stopped itself alone, and the shell would wait for autossh for ever.
+    // `~^Z`: ssh has stopped only itself, and the shell would wait for autossh without end.
     let (running, _terminal) = in_shell("tstp;note continued;hang");
     let start = running.wait_start(1);
     wait_for("autossh to stop", || (process_state(start.parent) == Some('T')).then_some(()));

@@ -1,4 +1,4 @@
-//! What the cases are made of: running autossh with a scripted ssh, looking at what that saw, and waiting for things.
+//! The tools of the cases: running autossh with a scripted ssh, looking at what that recorded, and waiting for conditions.
 
 mod command;
 mod process;
@@ -29,13 +29,13 @@ use std::time::{Duration, Instant};
 /// What autossh 1.4g does on a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// The same, at the second try if need be.
+    /// The same, at the second attempt if necessary.
     Same,
     /// It differs, as the documents say or as our manual page says under DIFFERENCES: on purpose.
     Documented,
-    /// It differs, and that is a defect of its own. Should it pass one day, the run fails.
+    /// It differs, and that is a defect of 1.4g. If it passes, the run fails.
     Defect,
-    /// It differs at times, by losing a race of its own: neither outcome shows anything.
+    /// It differs at times, because of a race in 1.4g: neither outcome shows anything.
     Racy,
     /// It has nothing of the kind, so there is nothing to run.
     Beyond,
@@ -77,7 +77,7 @@ macro_rules! table {
 /// The program under test, if it is not our own.
 fn other_program() -> Option<PathBuf> {
     let program = std::env::var_os("AUTOSSH_UNDER_TEST")?;
-    // The cases run it in folders of their own.
+    // The cases run it in their own directories.
     Some(std::path::absolute(&program).unwrap_or(program.into()))
 }
 
@@ -92,7 +92,7 @@ pub fn program() -> PathBuf {
     other_program().or_else(ours).unwrap_or_else(|| env!("CARGO_BIN_EXE_autossh").into())
 }
 
-/// Runs a case; one on which the reference differs must fail there.
+/// Runs a case; if the reference differs, it must fail there.
 pub fn case(name: &str, reference: Reference, body: impl Fn()) {
     let on_reference = !is_ours();
     let differs = on_reference && reference != Reference::Same;
@@ -104,7 +104,7 @@ pub fn case(name: &str, reference: Reference, body: impl Fn()) {
     let mut outcome = catch_unwind(AssertUnwindSafe(&body));
     EXPECT_FAILURE.set(false);
     if outcome.is_err() && on_reference && !differs {
-        // It loses the death of an ssh that ends at once, and signals, in races of its own. Ours gets no second try.
+        // In races of its own it loses signals, and the exit of an ssh that ends at once. Ours gets no second attempt.
         eprintln!("{name}: the reference has failed, once more");
         outcome = catch_unwind(AssertUnwindSafe(&body));
     }
@@ -121,21 +121,21 @@ pub fn case(name: &str, reference: Reference, body: impl Fn()) {
 }
 
 std::thread_local! {
-    /// A case runs that is to fail, for which nobody should wait long.
+    /// The running case is expected to fail, so it should not wait for long.
     static EXPECT_FAILURE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// How long a case waits for what must come. Much longer than it takes: the machine may be busy.
+/// How long a case waits for a condition. Much longer than it takes: the machine may be busy.
 pub fn limit() -> Duration {
     if EXPECT_FAILURE.get() { Duration::from_secs(3) } else { Duration::from_secs(30) }
 }
 
-/// Waits until `condition` gives something, and returns that.
+/// Waits until `condition` returns something, and returns that.
 pub fn wait_for<T>(what: impl Debug, condition: impl FnMut() -> Option<T>) -> T {
     wait_within(limit(), what, condition)
 }
 
-/// Waits until `condition` gives something, for `limit`.
+/// Waits until `condition` returns something, for at most `limit`.
 pub fn wait_within<T>(limit: Duration, what: impl Debug, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

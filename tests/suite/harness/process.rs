@@ -19,7 +19,7 @@ pub fn process_state(pid: i32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Whether a process is no more, or only a zombie is left of it.
+/// Whether a process is gone, or a zombie.
 pub fn is_gone(pid: i32) -> bool {
     matches!(process_state(pid), None | Some('Z'))
 }
@@ -30,7 +30,7 @@ pub fn child_of(pid: i32) -> Option<i32> {
     children.split_whitespace().next()?.parse().ok()
 }
 
-/// Whether somebody is connected to this port of the loopback interface.
+/// Whether there is a connection to this port of the loopback interface.
 pub fn has_connection_to(port: u16) -> bool {
     const ESTABLISHED: &str = "01";
     let remote = format!("0100007F:{port:04X}");
@@ -41,7 +41,7 @@ pub fn has_connection_to(port: u16) -> bool {
     })
 }
 
-/// Whether somebody listens on this port where process `pid` lives, which may be a network namespace.
+/// Whether this port is listened on in the network namespace of process `pid`.
 pub fn listens(pid: i32, port: u16) -> bool {
     const LISTEN: &str = "0A";
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
@@ -51,7 +51,7 @@ pub fn listens(pid: i32, port: u16) -> bool {
     })
 }
 
-/// Whether something that a case needs is there; a case that cannot run is named, and `tests/run.sh` counts those.
+/// Whether a precondition of a case holds; a case that cannot run is named, and `tests/run.sh` lists those.
 pub fn needs(what: &str, is_there: bool) -> bool {
     if !is_there {
         let name = std::thread::current().name().unwrap_or("a case").to_owned();
@@ -71,7 +71,7 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// The descriptors above 2 that every child of ours gets, since whoever started the tests left them open.
+/// The descriptors above 2 that every child inherits, since the parent of the tests left them open.
 pub fn inherited_descriptors() -> Vec<i32> {
     const CLOSE_ON_EXEC: i32 = 0o2_000_000;
     let numbers = fs::read_dir("/proc/self/fd").unwrap();
@@ -84,7 +84,7 @@ pub fn inherited_descriptors() -> Vec<i32> {
     numbers.filter(|number| *number > 2).filter(stays_open).collect()
 }
 
-/// The signals that every child of ours ignores, a bit each, since whoever started the tests did.
+/// The signals that every child ignores, one bit each, since the parent of the tests did.
 pub fn inherited_ignored() -> u64 {
     const PIPE: u64 = 1 << (libc::SIGPIPE - 1);
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -111,7 +111,7 @@ impl Held {
     }
 }
 
-/// Waits until an sshd greets whoever connects to this port here, as it does at the end of a tunnel that works.
+/// Waits until an sshd answers on this local port, as it does at the end of a working tunnel.
 pub fn wait_greeting(port: u16) {
     wait_for(format!("an sshd behind port {port}"), || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -122,13 +122,13 @@ pub fn wait_greeting(port: u16) {
     });
 }
 
-/// Makes a program of `source`. Another process writes it: the child that another thread forks meanwhile would hold our
-/// own descriptor of it, and the program would be "busy" for that long.
+/// Installs `source` as a program. Another process writes it: otherwise a child that another thread forks meanwhile
+/// would hold our descriptor open, and the program would be "busy".
 pub fn install(source: &Path, program: &Path) {
     output_of(Command::new("install").args(["-m", "755"]).args([source, program]));
 }
 
-/// Makes a script of `text`.
+/// Installs `text` as a script.
 pub fn install_script(text: &str, program: &Path) {
     let source = program.with_extension("source");
     fs::write(&source, text).unwrap();

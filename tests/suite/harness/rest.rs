@@ -57,12 +57,12 @@ pub fn cpu_time(pid: i32) -> Option<Duration> {
 }
 
 /// What is wrong with an autossh that was started in this directory, if something is.
-pub fn complaint(folder: &Path, starts: &[Start], explained: Explained) -> Option<String> {
+pub fn complaint(directory: &Path, starts: &[Start], explained: Explained) -> Option<String> {
     // Daemons that have ended are ours now; their directory cannot be seen any more.
     let orphaned = |pid: &i32| process_state(*pid) == Some('Z') && parent(*pid) == Some(std::process::id());
     let ended: Vec<i32> =
         starts.iter().filter_map(Start::visible_pids).map(|[_, parent]| parent).filter(orphaned).collect();
-    let all = all_of(folder).into_iter().chain(ended);
+    let all = all_of(directory).into_iter().chain(ended);
     let mut autosshs: Vec<i32> = all.filter(|pid| name(*pid).as_deref() == Some("autossh")).collect();
     autosshs.sort_unstable();
     autosshs.dedup();
@@ -193,8 +193,8 @@ fn parent(pid: i32) -> Option<u32> {
 }
 
 /// Every process that was started with this directory: autossh, daemons, ssh, and what those have left behind.
-pub fn all_of(folder: &Path) -> Vec<i32> {
-    let ours = format!("SCRIPTED_SSH={}", folder.display());
+pub fn all_of(directory: &Path) -> Vec<i32> {
+    let ours = format!("SCRIPTED_SSH={}", directory.display());
     let is_ours = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == ours.as_bytes())
@@ -204,11 +204,11 @@ pub fn all_of(folder: &Path) -> Vec<i32> {
 }
 
 /// Kills every process that was started with this directory, daemons and what 1.4g leaves behind, and reaps what is ours.
-pub fn end_all_of(folder: &Path, starts: &[Start]) {
+pub fn end_all_of(directory: &Path, starts: &[Start]) {
     let mut all: Vec<i32> = starts.iter().filter_map(Start::visible_pids).flatten().collect();
     // Until a round finds none: one that is about to be killed may just have started another.
     loop {
-        let found = all_of(folder);
+        let found = all_of(directory);
         if found.is_empty() {
             break;
         }

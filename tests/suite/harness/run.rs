@@ -10,21 +10,21 @@ use nix::sys::signal::{SigHandler, Signal};
 
 use super::{Running, program, rest};
 
-/// An autossh to be run, in a folder of its own.
+/// An autossh to be started, in a directory of its own.
 pub struct Autossh {
-    /// The folder.
-    pub folder: tempfile::TempDir,
+    /// The directory.
+    pub directory: tempfile::TempDir,
     command: Command,
     log: bool,
 }
 
 impl Autossh {
-    /// With `args`, and an ssh that follows `script`, a line a start.
+    /// With `args`, and an ssh that follows `script`, one line for each start.
     pub fn new<Word: AsRef<OsStr>>(args: impl IntoIterator<Item = Word>, script: &str) -> Autossh {
         Autossh::run_by(&[] as &[&str], args, script)
     }
 
-    /// The same, with a program and its words before autossh's, such as `nohup`.
+    /// The same, with a command in front of autossh, such as `nohup`.
     pub fn run_by<First: AsRef<OsStr>, Word: AsRef<OsStr>>(
         first: &[First],
         args: impl IntoIterator<Item = Word>,
@@ -36,14 +36,14 @@ impl Autossh {
         Autossh::run_as(words, script)
     }
 
-    /// Any command that comes to run autossh, which it finds on PATH.
+    /// Any command that runs autossh, which it finds on PATH.
     pub fn run_as<Word: AsRef<OsStr>>(words: impl IntoIterator<Item = Word>, script: &str) -> Autossh {
-        let folder = tempfile::Builder::new().prefix("autossh-").tempdir().unwrap();
-        fs::write(folder.path().join("script"), script).unwrap();
+        let directory = tempfile::Builder::new().prefix("autossh-").tempdir().unwrap();
+        fs::write(directory.path().join("script"), script).unwrap();
         let words: Vec<OsString> = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
         let path = [program().parent().unwrap().as_os_str(), &std::env::var_os("PATH").unwrap()].join(OsStr::new(":"));
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir(folder.path()).stdin(Stdio::null());
+        command.args(&words[1..]).current_dir(directory.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("AUTOSSH_") || name == "NOTIFY_SOCKET" || name == "SYSTEMD_EXEC_PID" {
                 command.env_remove(name);
@@ -51,10 +51,10 @@ impl Autossh {
         }
         command
             .env("AUTOSSH_PATH", scripted_ssh())
-            .env("SCRIPTED_SSH", folder.path())
+            .env("SCRIPTED_SSH", directory.path())
             .env("TZ", "UTC")
             .env("PATH", path);
-        Autossh { folder, command, log: true }
+        Autossh { directory, command, log: true }
     }
 
     /// Sets an environment variable.
@@ -69,15 +69,15 @@ impl Autossh {
         self
     }
 
-    /// What else a command can be told.
+    /// Changes the command in other ways.
     pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Autossh {
         change(&mut self.command);
         self
     }
 
-    /// The path of a file in the folder.
+    /// The path of a file in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// What this environment variable has been set to.
@@ -104,7 +104,7 @@ impl Autossh {
         }
         rest::keep_the_dead();
         let child = self.command.spawn().unwrap_or_else(|error| panic!("cannot run {:?}: {error}", self.command));
-        Running::new(self.folder, child)
+        Running::new(self.directory, child)
     }
 
     /// Runs it to its end.
@@ -129,7 +129,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_autossh")).with_file_name("examples").join(name)
 }
 
-/// Lets a command begin with this disposition, `SigIgn` or `SigDfl`, of these signals.
+/// Starts a command with this disposition, `SigIgn` or `SigDfl`, of these signals.
 #[allow(unsafe_code, reason = "there is no other way to make a child that ignores something")]
 pub fn disposing(command: &mut Command, signals: &'static [Signal], disposition: SigHandler) {
     let set = move || {

@@ -13,21 +13,22 @@ use nix::unistd::Pid;
 
 use super::{Autossh, DOWNLOAD, end, has, listens, needs, output, output_of, output_within, scripted_ssh, wait_for};
 
-/// The command that runs an sshd, if there is one to be had.
+/// The command that runs an sshd, if one can be found.
 fn sshd() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
             let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sshd");
-            let output = output_within(DOWNLOAD, Command::new("sh").arg(root.join("tests/find-sshd.sh")).arg(folder));
+            let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sshd");
+            let output =
+                output_within(DOWNLOAD, Command::new("sh").arg(root.join("tests/find-sshd.sh")).arg(directory));
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
             output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim_end().into())
         })
         .as_deref()
 }
 
-/// Two hosts with a wire between them: network namespaces that go away with this.
+/// Two hosts with a link between them: network namespaces that are removed with this.
 pub struct Hosts {
     name: String,
 }
@@ -37,7 +38,7 @@ impl Hosts {
     pub const SERVER: &str = "10.99.0.2";
     /// The address of the client.
     pub const CLIENT: &str = "10.99.0.1";
-    /// Makes them. Root's privilege, so `None` for others.
+    /// Makes them; `None` without root.
     pub fn new() -> Option<Hosts> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !needs("root and ip(8)", super::is_root() && has("ip")) {
@@ -54,7 +55,7 @@ impl Hosts {
             format!("ip -n {client} link add wire-c type veth peer name wire-s netns {server}"),
             format!("ip -n {client} addr add {}/24 dev wire-c", Hosts::CLIENT),
             format!("ip -n {server} addr add {}/24 dev wire-s", Hosts::SERVER),
-            // No addresses that come by themselves, a second or two later.
+            // No automatic addresses, which would appear a second or two later.
             format!("ip -n {client} link set wire-c addrgenmode none"),
             format!("ip -n {client} link set wire-c up"),
             format!("ip -n {server} link set wire-s up"),
@@ -95,7 +96,7 @@ fn shell(command: &str) {
 
 /// A running sshd.
 pub struct Server {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     address: String,
     port: u16,
     before: Vec<String>,
@@ -121,16 +122,16 @@ impl Server {
         if !needs("an sshd", there) {
             return None;
         }
-        let folder = tempfile::Builder::new().prefix("autossh-sshd-").tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
+        let directory = tempfile::Builder::new().prefix("autossh-sshd-").tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
         for key in ["host-key", "key"] {
             shell(&format!("ssh-keygen -q -t ed25519 -N '' -f {}", path(key)));
         }
-        fs::copy(folder.path().join("key.pub"), folder.path().join("authorized-keys")).unwrap();
-        let host_key = fs::read_to_string(folder.path().join("host-key.pub")).unwrap();
-        fs::write(folder.path().join("known-hosts"), format!("* {host_key}")).unwrap();
+        fs::copy(directory.path().join("key.pub"), directory.path().join("authorized-keys")).unwrap();
+        let host_key = fs::read_to_string(directory.path().join("host-key.pub")).unwrap();
+        fs::write(directory.path().join("known-hosts"), format!("* {host_key}")).unwrap();
         fs::write(
-            folder.path().join("sshd-config"),
+            directory.path().join("sshd-config"),
             format!(
                 "{config}\nPort {port}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
                  StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nUseDNS no\nLogLevel VERBOSE\n\
@@ -141,7 +142,7 @@ impl Server {
         )
         .unwrap();
         fs::write(
-            folder.path().join("ssh-config"),
+            directory.path().join("ssh-config"),
             format!(
                 "Host *\nUserKnownHostsFile {}\nIdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\nBatchMode yes\n\
                  StrictHostKeyChecking yes\nPort {port}\nConnectTimeout 5\n",
@@ -150,7 +151,7 @@ impl Server {
             ),
         )
         .unwrap();
-        let mut server = Server { folder, address: address.into(), port, before, client_before, child: None };
+        let mut server = Server { directory, address: address.into(), port, before, client_before, child: None };
         server.start();
         Some(server)
     }
@@ -173,9 +174,9 @@ impl Server {
         wait_for("sshd to listen", || listens(self.pid(), self.port).then_some(()));
     }
 
-    /// The path of a file in its folder.
+    /// The path of a file in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Adds lines to the configuration of the clients.
@@ -185,7 +186,7 @@ impl Server {
         fs::write(path, config).unwrap();
     }
 
-    /// What comes before the key in authorized_keys.
+    /// Puts options before the key in authorized_keys.
     pub fn restrict_key(&self, options: &str) {
         let key = fs::read_to_string(self.path("key.pub")).unwrap();
         fs::write(self.path("authorized-keys"), format!("{options} {key}")).unwrap();
@@ -214,7 +215,7 @@ impl Server {
         all
     }
 
-    /// Sends a signal to the processes of all sessions, and answers who they are.
+    /// Sends a signal to the processes of all sessions, and returns their pids.
     pub fn signal_sessions(&self, signal: Signal) -> Vec<i32> {
         let sessions = self.sessions();
         for pid in &sessions {
@@ -235,13 +236,13 @@ impl Server {
         }
     }
 
-    /// An autossh that runs a real ssh to it, through the scripted one, which writes down how it was started.
+    /// An autossh that runs a real ssh to it, through the scripted one, which records how it was started.
     pub fn autossh<Word: AsRef<str>>(&self, args: &[Word]) -> Autossh {
         let args = args.iter().map(|word| word.as_ref().replace("HOST", &self.address));
         self.prepared(Autossh::run_by(&self.client_before, args, "real"))
     }
 
-    /// Any command that comes to run autossh, prepared likewise.
+    /// Any command that runs autossh, prepared in the same way.
     pub fn run_as<Word: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = Word>) -> Autossh {
         self.prepared(Autossh::run_as(words, "real"))
     }

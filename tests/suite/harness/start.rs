@@ -1,4 +1,4 @@
-//! What the scripted ssh wrote down about one of its starts.
+//! What the scripted ssh recorded about one of its starts.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 /// One start of ssh.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
-    /// All its words, the program's name first.
-    pub words: Vec<OsString>,
-    /// The folder it was started in.
+    /// All its arguments, beginning with the program's name.
+    pub argv: Vec<OsString>,
+    /// The directory it was started in.
     pub cwd: PathBuf,
     /// Its pid.
     pub pid: i32,
-    /// autossh's pid, one hopes.
+    /// Its parent's pid, which should be autossh's.
     pub parent: i32,
     /// The PID namespace in which these mean something.
     pub pids: PathBuf,
@@ -21,9 +21,9 @@ pub struct Start {
     pub session: i32,
     /// The signal that it gets when its parent dies.
     pub death: i32,
-    /// The signals that were blocked, a bit each.
+    /// The blocked signals, one bit each.
     pub blocked: u64,
-    /// The signals that were ignored, a bit each.
+    /// The ignored signals, one bit each.
     pub ignored: u64,
     /// Its open descriptors, and what they are.
     pub descriptors: Vec<(i32, String)>,
@@ -36,7 +36,7 @@ impl Start {
         for line in std::fs::read_to_string(file).ok()?.lines() {
             let (name, value) = line.split_once(' ').unwrap();
             match name {
-                "word" => start.words.push(OsString::from_vec(unhex(value))),
+                "word" => start.argv.push(OsString::from_vec(unhex(value))),
                 "cwd" => start.cwd = OsString::from_vec(unhex(value)).into(),
                 "pid" => start.pid = value.parse().unwrap(),
                 "ppid" => start.parent = value.parse().unwrap(),
@@ -61,9 +61,9 @@ impl Start {
         (self.pids == ours).then_some([self.pid, self.parent])
     }
 
-    /// The words after the program's name, as text.
+    /// The arguments after the program's name, as text.
     pub fn args(&self) -> Vec<String> {
-        self.words[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect()
+        self.argv[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     /// Whether this signal was ignored.

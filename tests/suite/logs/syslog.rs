@@ -33,7 +33,7 @@ mod without_syslogd {
         assert!(stderr.contains(": ssh exited prematurely with status 1; autossh exiting"), "{stderr}");
     });
 
-    case!(info_lines_too_where_they_disturb_nobody, Beyond, {
+    case!(info_lines_too_if_there_is_no_other_output, Beyond, {
         let Some(unstarted) = alone("exit 255\nexit 0") else { return };
         let running = unstarted.run();
         let stderr = running.stderr();
@@ -185,7 +185,7 @@ mod with_syslogd {
         });
     });
 
-    case!(what_ends_autossh_at_its_start_is_on_stderr_all_the_same, Beyond, {
+    case!(errors_at_startup_are_on_stderr_too, Beyond, {
         let Some(unstarted) = contained(&ARGS, "exit 255") else { return };
         let _socket = listen(&unstarted.path("syslog"));
         let mut running = unstarted.env("AUTOSSH_GATETIME", "30").run();
