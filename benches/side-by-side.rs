@@ -235,10 +235,11 @@ fn cpu_of_loop(program: &Program) -> Vec<f64> {
 /// The cost of a regular test; we are the tunnel.
 fn cpu_of_tests(program: &Program, looped: bool) -> Vec<f64> {
     const TESTS: u32 = 10;
-    let tunnel = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = tunnel.local_addr().unwrap().port();
+    // It is ssh's, which is started only when it is free.
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let monitor = if looped { port.to_string() } else { format!("{port}:7") };
     let running = program.stay(&["-M", &monitor, "host"], 1);
+    let tunnel = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let mut before = 0.0;
     for test in 0..=TESTS {
         let (mut from, _) = tunnel.accept().unwrap();

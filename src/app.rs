@@ -2,12 +2,15 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use autossh_core::event::Exit;
 use autossh_core::level::Level;
 use autossh_core::machine::Machine;
+use autossh_core::messages;
 use autossh_core::rules::Monitoring;
 use nix::errno::Errno;
 
@@ -22,6 +25,7 @@ use crate::sys::daemon::{self, ForkSide, Readiness};
 use crate::sys::netlink::NetworkWatch;
 use crate::sys::pidfile::PidFile;
 use crate::sys::random::random;
+use crate::sys::retry::retry;
 use crate::sys::sd_notify::{self, Notifier};
 use crate::sys::signals::{Inherited, Signals};
 use crate::sys::terminal::Terminal;
@@ -31,6 +35,10 @@ use crate::text::error_text;
 const EX_CONFIG: i32 = 78;
 /// Why -f has no effect.
 const STAYS: &str = "-f is not needed, since systemd waits for this process: staying in the foreground";
+/// How long the monitor's listener may wait for its port: an autossh that is about to exit may still have it.
+const BIND_TIME: Duration = Duration::from_millis(1_500);
+/// How long the first ssh may wait for its port: the last ssh has 5 s to exit before it is killed.
+const PORT_TIME: Duration = Duration::from_secs(6);
 
 /// Runs autossh with the arguments `args`, and returns how to exit.
 pub fn run(args: Vec<OsString>, inherited: Inherited) -> Exit {
@@ -98,8 +106,20 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
         }
     }
 
+    let mut signals = Signals::new().map_err(|error| passing("cannot receive signals", &error))?;
+    let clock = Clock::new().map_err(|errno| passing("cannot make a timer", &errno.into()))?;
+    // First of all: an autossh that finds its port taken leaves the log and the pid file of the other one alone.
+    let monitor = match retry(
+        &mut signals,
+        &clock,
+        BIND_TIME,
+        || Monitor::new(&settings),
+        |(_, error)| error.kind() == ErrorKind::AddrInUse,
+    ) {
+        Ok(opened) => opened_monitor(opened, &mut settings)?,
+        Err(signal) => return Ok(Exit::Signal(signal)),
+    };
     let mut log = Log::open(&settings).map_err(|(text, error)| Failure::of(&error, text))?;
-    let monitor = open_monitor(&mut settings)?;
     for (level, note) in &settings.notes {
         log.line(*level, note);
     }
@@ -111,8 +131,14 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
             })
         })
         .transpose()?;
-    let signals = Signals::new().map_err(|error| passing("cannot receive signals", &error))?;
-    let clock = Clock::new().map_err(|errno| passing("cannot make a timer", &errno.into()))?;
+    match retry(&mut signals, &clock, PORT_TIME, || monitor.local_port_is_free(), |_| true) {
+        Ok(Ok(())) => {}
+        Ok(Err(port)) => drop(log.line(Level::Warning, &messages::port_in_use(port))),
+        Err(signal) => {
+            log.line(Level::Info, &messages::stop_signal(signal));
+            return Ok(Exit::Signal(signal));
+        }
+    }
     let started_at = clock.read().map_err(|errno| passing("cannot read the clock", &errno.into()))?.now;
     let terminal = if settings.background { Terminal::none() } else { Terminal::controlling() };
     let network = settings.rules.watch_network.then(NetworkWatch::listen).flatten();
@@ -135,9 +161,12 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
     Ok(Supervisor::new(machine, resources).run())
 }
 
-/// Opens the monitor. An automatic one is optional.
-fn open_monitor(settings: &mut Settings) -> Result<Monitor, Failure> {
-    Monitor::new(settings)
+/// The monitor that was opened. An automatic one is optional.
+fn opened_monitor(
+    opened: Result<Monitor, (SocketAddr, io::Error)>,
+    settings: &mut Settings,
+) -> Result<Monitor, Failure> {
+    opened
         .or_else(|(address, error)| {
             let text = format!("cannot listen on {address}: {}", error_text(&error));
             if settings.rules.monitoring != Monitoring::Automatic {

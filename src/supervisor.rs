@@ -144,6 +144,9 @@ impl Supervisor {
             if let Some(end) = self.handle(events, reading.now) {
                 return Ok(end);
             }
+            if self.machine.state().is_leaving() {
+                self.resources.monitor.stop_listening();
+            }
             self.tell_status();
             self.resources.notifier.flush(reading.now);
             self.wait(reading.now)?;

@@ -142,7 +142,7 @@ impl Machine {
         match &mut self.state {
             State::Over => {}
             State::Waiting { .. } | State::Starting | State::Running { .. } => {
-                actions.push(Action::info(format!("received signal to exit ({signal})")));
+                actions.push(Action::info(messages::stop_signal(signal)));
                 self.end_ssh(Then::Exit(end), now, actions);
             }
             State::Stopping { then: Then::Exit(Exit::Signal(_)), phase } => {
@@ -151,7 +151,7 @@ impl Machine {
                 actions.push(Action::Kill);
             }
             State::Stopping { then, .. } => {
-                actions.push(Action::info(format!("received signal to exit ({signal})")));
+                actions.push(Action::info(messages::stop_signal(signal)));
                 *then = Then::Exit(end);
             }
         }

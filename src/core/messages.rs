@@ -9,6 +9,16 @@ use crate::exit_policy::{ChildExit, Decision};
 use crate::level::Level;
 use crate::rules::Monitoring;
 
+/// A signal to stop arrived.
+pub fn stop_signal(signal: i32) -> String {
+    format!("received signal to exit ({signal})")
+}
+
+/// The monitor port is not free for the first ssh.
+pub fn port_in_use(port: u16) -> String {
+    format!("port {port} is still in use on this machine; ssh is started all the same")
+}
+
 /// No test has ever passed; what the way in which this one failed says about the cause.
 pub fn never_passed(monitoring: Monitoring, failure: Failure) -> String {
     let meanwhile = match monitoring {

@@ -100,6 +100,25 @@ impl Monitor {
         })
     }
 
+    /// Closes the listener, so that the next autossh can have its port while this one still waits for ssh.
+    pub fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    /// Whether the given port that ssh is to listen on here is free: an ssh of the last autossh may still have it.
+    ///
+    /// # Errors
+    /// The port is in use.
+    pub fn local_port_is_free(&self) -> Result<(), u16> {
+        match self.monitoring {
+            Monitoring::Loop { port } | Monitoring::Echo { port, .. } => {
+                let bound = bind(SocketAddr::new(self.loopback, port), Sharing::LikeSsh);
+                if bound.is_err_and(|errno| errno == Errno::EADDRINUSE) { Err(port) } else { Ok(()) }
+            }
+            Monitoring::Off | Monitoring::Automatic => Ok(()),
+        }
+    }
+
     /// The monitor's forwards for a new ssh; automatic ports are picked again.
     ///
     /// # Errors
@@ -238,7 +257,7 @@ impl Monitor {
         for _ in 0..PICKS {
             let offset = u16::try_from(random().checked_rem(span).unwrap_or_default()).unwrap_or_default();
             let port = PICK_FROM.saturating_add(offset);
-            match reserve(SocketAddr::new(self.loopback, port)) {
+            match bind(SocketAddr::new(self.loopback, port), Sharing::WithSshAlone) {
                 Ok(reserved) => {
                     return Ok(Pick { port, reserved: Some(reserved) });
                 }
@@ -250,12 +269,24 @@ impl Monitor {
     }
 }
 
-/// Binds a free address so that it is taken for another autossh, but not for ssh, which sets SO_REUSEADDR.
-fn reserve(address: SocketAddr) -> Result<OwnedFd, Errno> {
+/// With whom a bound address is shared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// It must be as free as ssh, which sets SO_REUSEADDR, needs it: nobody listens.
+    LikeSsh,
+    /// It must be free of other autosshs too; once it is bound, ssh may have it, and they may not.
+    WithSshAlone,
+}
+
+/// Binds a free address.
+fn bind(address: SocketAddr, sharing: Sharing) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    if sharing == Sharing::LikeSsh {
+        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    }
     socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    // Only after binding: set before, two autossh could bind the same port.
+    // Set before binding, two autossh could bind the same port.
     socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     Ok(socket)
 }

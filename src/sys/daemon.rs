@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
-use crate::sys::signals::Signals;
+use crate::sys::signals::{Signals, is_stop};
 use autossh_core::event::Exit;
 
 /// How often the caller looks for the report where poll(2) fails.
@@ -90,7 +90,7 @@ fn wait_for_word(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
             Err(_) => signals.wait(LOOK_INTERVAL)?,
         }
         for signal in signals.pending() {
-            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
+            if is_stop(signal) {
                 let _ = kill(daemon, signal);
                 stopped_by = Some(Exit::Signal(signal as i32));
             }

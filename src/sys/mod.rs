@@ -9,6 +9,7 @@ pub mod netlink;
 pub mod outlet;
 pub mod pidfile;
 pub mod random;
+pub mod retry;
 pub mod sd_notify;
 pub mod signals;
 pub mod terminal;

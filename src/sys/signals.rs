@@ -99,6 +99,11 @@ impl AsFd for Signals {
     }
 }
 
+/// Whether this signal asks autossh to stop.
+pub fn is_stop(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT)
+}
+
 /// Ends this process with `signal`, as its sender expects. For PID 1 this does not work, and the caller exits with
 /// 128 + n.
 pub fn die_of(signal: i32) {

@@ -6,7 +6,7 @@
 //! | command | what it does |
 //! |---|---|
 //! | `exit N`, `kill N` | ends with that status, by that signal |
-//! | `hang`, `deaf` | waits for a signal; ignores TERM, INT, QUIT and HUP and waits |
+//! | `hang`, `ignore`, `deaf` | waits for a signal; ignores TERM, INT, QUIT and HUP; does both |
 //! | `stop` | stops itself (STOP), then goes on |
 //! | `tstp` | stops itself (TSTP), as `~^Z` does, then goes on |
 //! | `live MS` | lives for that long |
@@ -124,10 +124,9 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
             kill_self(number);
         }
         "hang" => wait(),
+        "ignore" => ignore_stops(),
         "deaf" => {
-            for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
-                set(ignored, SigHandler::SigIgn).unwrap();
-            }
+            ignore_stops();
             fs::write(folder.join(format!("deaf.{number}")), "").unwrap();
             wait();
         }
@@ -170,6 +169,12 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
             panic!("cannot become {real}: {error}");
         }
         _ => panic!("no such command: {word}"),
+    }
+}
+
+fn ignore_stops() {
+    for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        set(ignored, SigHandler::SigIgn).unwrap();
     }
 }
 

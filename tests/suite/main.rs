@@ -39,4 +39,5 @@ mod rest;
 mod signals;
 mod soak;
 mod systemd;
+mod takeover;
 mod terminal;

@@ -40,10 +40,16 @@ case!(a_sound_echo_stays, Same, {
     is_sound(&echo("relay sound").0.start());
 });
 
+/// Listens on the monitor port once ssh, which does not, has started.
+fn in_place_of_ssh(running: &Running, port: u16) -> TcpListener {
+    running.wait_start(1);
+    TcpListener::bind(("127.0.0.1", port)).unwrap()
+}
+
 case!(the_message_is_as_it_has_always_been, Same, {
     let (unstarted, port) = echo("hang");
-    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let running = unstarted.env("AUTOSSH_MESSAGE", "of mine").start();
+    let running = unstarted.env("AUTOSSH_MESSAGE", "of mine").env("AUTOSSH_GATETIME", "0").start();
+    let listener = in_place_of_ssh(&running, port);
     let mut seen = Vec::new();
     for _ in 0..2 {
         let mut stream = accept(&listener);
@@ -66,8 +72,8 @@ case!(the_message_is_as_it_has_always_been, Same, {
 
 case!(an_empty_message_leaves_its_blank, Same, {
     let (unstarted, port) = echo("hang");
-    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let _running = unstarted.start();
+    let running = unstarted.env("AUTOSSH_GATETIME", "0").start();
+    let listener = in_place_of_ssh(&running, port);
     let mut stream = accept(&listener);
     let mut message = [0; 512];
     let count = stream.read(&mut message).unwrap();

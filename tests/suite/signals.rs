@@ -152,6 +152,7 @@ case!(a_deaf_ssh_in_the_foreground_outlives_a_killed_autossh, Same, {
     running.signal(Signal::SIGKILL);
     running.wait();
     assert!(!is_gone(ssh));
+    running.ssh_may_outlive_it();
 });
 
 table!(signals_that_end_a_wait, Defect, [Signal::SIGUSR1, Signal::SIGHUP, Signal::SIGALRM], |signal| {

@@ -66,11 +66,10 @@ pub fn complaint(directory: &Path, starts: &[Start], explained: Explained) -> Op
     let mut autosshs: Vec<i32> = all.filter(|pid| name(*pid).as_deref() == Some("autossh")).collect();
     autosshs.sort_unstable();
     autosshs.dedup();
-    let wrong = autosshs.iter().find_map(|pid| {
+    autosshs.iter().find_map(|pid| {
         let used = cpu_time(*pid)?;
         explained.complaint(*pid, used).or_else(|| restless(*pid)).or_else(|| leftovers(*pid))
-    });
-    wrong.or_else(|| orphans(starts))
+    })
 }
 
 /// Looks at a process until it sleeps for once, and nothing wakes it at the next look.
@@ -176,7 +175,7 @@ fn settle<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 /// Which ssh has outlived its autossh.
-fn orphans(starts: &[Start]) -> Option<String> {
+pub fn orphans(starts: &[Start]) -> Option<String> {
     let pids = || starts.iter().filter_map(Start::visible_pids);
     let orphan = || pids().find(|[ssh, autossh]| !is_gone(*ssh) && is_gone(*autossh));
     settle(|| orphan().is_none().then_some(()));

@@ -24,12 +24,22 @@ pub struct Running {
     used: Option<Duration>,
     /// How many events there were that its log does not show.
     events: Cell<u32>,
+    /// Whether ssh may be there after autossh.
+    ssh_may_outlive: Cell<bool>,
 }
 
 impl Running {
     /// One that has just been started in this directory.
     pub fn new(folder: tempfile::TempDir, child: Child) -> Running {
-        Running { folder, child, since: Instant::now(), ended: None, used: None, events: Cell::new(0) }
+        Running {
+            folder,
+            child,
+            since: Instant::now(),
+            ended: None,
+            used: None,
+            events: Cell::new(0),
+            ssh_may_outlive: Cell::new(false),
+        }
     }
 
     /// Its pid.
@@ -41,6 +51,13 @@ impl Running {
     pub fn signal(&self, signal: Signal) {
         self.explain(1);
         kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Whether it has a handler for a signal.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
+        caught.is_some_and(|mask| u64::from_str_radix(mask, 16).unwrap() & 1 << (signal as i32 - 1) != 0)
     }
 
     /// Waits for its end.
@@ -61,6 +78,11 @@ impl Running {
     fn try_wait(&mut self) -> Option<ExitStatus> {
         self.used = rest::used_by_the_dead(self.pid()).or(self.used);
         self.child.try_wait().unwrap()
+    }
+
+    /// Says that ssh may outlive autossh, as one does that ignores the signal of its parent's death.
+    pub fn ssh_may_outlive_it(&self) {
+        self.ssh_may_outlive.set(true);
     }
 
     /// Says that so many events have kept it busy that neither its log nor [`Running::signal`] shows.
@@ -181,6 +203,9 @@ impl Running {
     fn complaint(&self) -> Option<String> {
         let explained = self.explained();
         let ended = self.ended.and(self.used).and_then(|used| explained.complaint(self.pid(), used));
-        ended.or_else(|| rest::complaint(self.folder.path(), &self.starts(), explained))
+        let starts = self.starts();
+        ended
+            .or_else(|| rest::complaint(self.folder.path(), &starts, explained))
+            .or_else(|| if self.ssh_may_outlive.get() { None } else { rest::orphans(&starts) })
     }
 }

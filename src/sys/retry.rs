@@ -1,0 +1,39 @@
+//! Trying again for a while before the loop runs.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::sys::clock::Clock;
+use crate::sys::signals::{Signals, is_stop};
+
+/// Time between two attempts, in ms.
+const INTERVAL: u8 = 20;
+
+/// Attempts something until it succeeds, fails in a way that no waiting mends, or `limit` is over; returns how the last
+/// attempt ended.
+///
+/// # Errors
+/// The signal to stop that came meanwhile.
+pub fn retry<T, E>(
+    signals: &mut Signals,
+    clock: &Clock,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<T, E>,
+    may_pass: impl Fn(&E) -> bool,
+) -> Result<Result<T, E>, i32> {
+    let deadline = clock.read().map(|reading| reading.now.saturating_add(limit)).unwrap_or_default();
+    loop {
+        let last = attempt();
+        let is_over = || clock.read().map_or(true, |reading| reading.now >= deadline);
+        if !last.as_ref().is_err_and(&may_pass) || is_over() {
+            return Ok(last);
+        }
+        // An error here only makes the next attempt come sooner.
+        let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], PollTimeout::from(INTERVAL));
+        if let Some(signal) = signals.pending().find(|signal| is_stop(*signal)) {
+            return Err(signal as i32);
+        }
+    }
+}
