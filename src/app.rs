@@ -22,12 +22,12 @@ use crate::ssh::{self, Launcher};
 use crate::supervisor::{Resources, Supervisor};
 use crate::sys::clock::Clock;
 use crate::sys::daemon::{self, ForkSide, Readiness};
-use crate::sys::netlink::NetworkWatch;
 use crate::sys::pidfile::PidFile;
 use crate::sys::random::random;
 use crate::sys::retry::retry;
 use crate::sys::sd_notify::{self, Notifier};
 use crate::sys::signals::{Inherited, Signals};
+use crate::sys::system::NetworkWatch;
 use crate::sys::terminal::Terminal;
 use crate::text::error_text;
 

@@ -24,10 +24,10 @@ use crate::ssh::{self, Launcher, Report};
 use crate::status::{LastTest, Status};
 use crate::sys::clock::Clock;
 use crate::sys::daemon::Readiness;
-use crate::sys::netlink::NetworkWatch;
 use crate::sys::pidfile::PidFile;
 use crate::sys::sd_notify::Notifier;
 use crate::sys::signals::Signals;
+use crate::sys::system::NetworkWatch;
 use crate::sys::terminal::Terminal;
 use crate::text::error_text;
 
@@ -168,18 +168,16 @@ impl Supervisor {
         let deadlines = [self.machine.deadline(), self.resources.monitor.deadline(now), hold_off_end, notifier];
         let (alarm, timeout) = self.resources.clock.set_alarm(deadlines.into_iter().flatten().min(), now);
 
-        let mut fds = vec![
-            PollFd::new(self.resources.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.resources.clock.as_fd(), alarm),
-        ];
+        let mut fds = vec![PollFd::new(self.resources.signals.as_fd(), PollFlags::POLLIN)];
         if let Some(network) = self.resources.network.as_ref().filter(|_| listens) {
             fds.push(PollFd::new(network.as_fd(), PollFlags::POLLIN));
         }
+        fds.extend(alarm.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(self.stderr.interest().map(|(fd, flags)| PollFd::new(fd, flags)));
         fds.extend(self.resources.monitor.interest(now).map(|(fd, flags)| PollFd::new(fd, flags)));
         let polled = poll(&mut fds, timeout);
         let woke = |place: usize| polled.is_err() || fds.get(place).and_then(PollFd::any).unwrap_or_default();
-        self.network_readable = listens && woke(2);
+        self.network_readable = listens && woke(1);
         match polled {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => self.wait_without_poll(errno),

@@ -5,15 +5,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{AddressFamily, SockType, UnixAddr, connect};
 use syslog::{Facility, LogFormat, Logger, Severity};
 
 use crate::log::line;
 use crate::sys::outlet::Outlet;
+use crate::sys::system::{SYSLOG_SOCKET, socket};
 use autossh_core::level::Level;
 
-/// syslogd's socket.
-const DEV_LOG: &str = "/dev/log";
 /// What that is a link to if syslogd is systemd's journal.
 const JOURNAL: &str = "/run/systemd/journal/dev-log";
 
@@ -46,7 +45,7 @@ impl Syslogd {
 
     /// Whether syslogd is systemd's journal.
     pub fn is_journal() -> bool {
-        std::fs::canonicalize(DEV_LOG).is_ok_and(|path| path.as_os_str() == JOURNAL)
+        std::fs::canonicalize(SYSLOG_SOCKET).is_ok_and(|path| path.as_os_str() == JOURNAL)
     }
 }
 
@@ -78,9 +77,8 @@ impl Connection {
 
 /// Connects without blocking, as connect(2) would if too many wait to be accepted by a stream socket.
 fn connected(kind: SockType) -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, kind, flags, None)?;
-    connect(socket.as_raw_fd(), &UnixAddr::new(DEV_LOG)?)?;
+    let socket = socket(AddressFamily::Unix, kind)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(SYSLOG_SOCKET)?)?;
     Ok(socket)
 }
 

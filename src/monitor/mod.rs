@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+use nix::sys::socket::{self, SockaddrStorage, sockopt};
 
 use crate::config::settings::{Family, Settings};
 use crate::monitor::probe::Probe;
 use crate::sys::random::random;
+use crate::sys::system::{reserve, tcp_socket};
 use autossh_core::event::Outcome;
 use autossh_core::rules::Monitoring;
 use autossh_core::test_schedule::TestTrigger;
@@ -62,7 +63,8 @@ struct Picks {
 #[derive(Debug)]
 struct Pick {
     port: u16,
-    /// Bound but never listening, and open for sharing, so that ssh can still bind and listen on the port.
+    /// Bound but never listening, and open for sharing, so that ssh can still bind and listen on the port. Not every
+    /// system has that.
     reserved: Option<OwnedFd>,
 }
 
@@ -112,7 +114,7 @@ impl Monitor {
     pub fn local_port_is_free(&self) -> Result<(), u16> {
         match self.monitoring {
             Monitoring::Loop { port } | Monitoring::Echo { port, .. } => {
-                let bound = bind(SocketAddr::new(self.loopback, port), Sharing::LikeSsh);
+                let bound = bind_like_ssh(SocketAddr::new(self.loopback, port));
                 if bound.is_err_and(|errno| errno == Errno::EADDRINUSE) { Err(port) } else { Ok(()) }
             }
             Monitoring::Off | Monitoring::Automatic => Ok(()),
@@ -257,9 +259,9 @@ impl Monitor {
         for _ in 0..PICKS {
             let offset = u16::try_from(random().checked_rem(span).unwrap_or_default()).unwrap_or_default();
             let port = PICK_FROM.saturating_add(offset);
-            match bind(SocketAddr::new(self.loopback, port), Sharing::WithSshAlone) {
+            match reserve(SocketAddr::new(self.loopback, port)) {
                 Ok(reserved) => {
-                    return Ok(Pick { port, reserved: Some(reserved) });
+                    return Ok(Pick { port, reserved });
                 }
                 Err(Errno::EADDRINUSE) => {}
                 Err(errno) => return Err(errno.into()),
@@ -269,25 +271,11 @@ impl Monitor {
     }
 }
 
-/// With whom a bound address is shared.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sharing {
-    /// It must be as free as ssh, which sets SO_REUSEADDR, needs it: nobody listens.
-    LikeSsh,
-    /// It must be free of other autosshs too; once it is bound, ssh may have it, and they may not.
-    WithSshAlone,
-}
-
-/// Binds a free address.
-fn bind(address: SocketAddr, sharing: Sharing) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    if sharing == Sharing::LikeSsh {
-        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    }
-    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    // Set before binding, two autossh could bind the same port.
+/// Binds a free address as ssh does, which sets SO_REUSEADDR: nobody listens there.
+fn bind_like_ssh(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = tcp_socket(address)?;
     socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(socket)
 }
 

@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
+use nix::sys::socket::{self, SockaddrStorage};
 
+use crate::sys::system::tcp_socket;
 use crate::text::error_text;
 use autossh_core::event::{Failure, Outcome};
 use autossh_core::time::Time;
@@ -72,9 +73,7 @@ impl Probe {
         began: Time,
         deadline: Time,
     ) -> Result<Probe, Outcome> {
-        let family = if target.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket::socket(family, SockType::Stream, flags, None)
+        let socket = tcp_socket(target)
             .map_err(|errno| Outcome::Impossible(format!("no socket: {}", error_text(&errno.into()))))?;
         match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(target)) {
             Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
@@ -159,6 +158,11 @@ impl Probe {
                 Ok(count) => self.sent = self.sent.saturating_add(count),
                 // Still connecting, or the send buffer is full.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Still connecting, in the words of macOS and the BSDs, or that has failed.
+                Err(error) if error.kind() == ErrorKind::NotConnected && self.sent == 0 => {
+                    let failure = self.stream.take_error().unwrap_or(Some(error));
+                    return failure.map_or(Ok(()), |error| Err(no_listener(self.target, &error)));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if self.sent == 0 => return Err(no_listener(self.target, &error)),
                 Err(error) => return Err(failed(Failure::Closed, format!("{}: {}", self.target, error_text(&error)))),

@@ -9,10 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+use nix::sys::socket::{self, SockaddrStorage, sockopt};
 use nix::unistd::Pid;
 
 use self::tables::{Tcp, TcpState, Unix};
+use crate::sys::system::tcp_socket;
 
 /// Maximum number of processes that are looked at: ssh, and what it runs to reach its server.
 const MAX_PROCESSES: usize = 32;
@@ -77,8 +78,7 @@ pub fn listens_on(ssh: Pid, port: u16) -> bool {
 /// Returns whether `address` is free, so that ssh, which binds as this does, can listen there.
 pub fn can_bind(address: SocketAddr) -> bool {
     let bind = || {
-        let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-        let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let socket = tcp_socket(address)?;
         socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
         if address.is_ipv6() {
             socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;

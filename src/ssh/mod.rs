@@ -15,12 +15,12 @@ use std::{io, iter, ptr};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, clone};
-use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{AccessFlags, Pid, access, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, pipe2};
+use nix::unistd::{AccessFlags, Pid, access, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid};
 
 use crate::sys::signals::Inherited;
+use crate::sys::system;
 use crate::text::error_text;
 use autossh_core::exit_policy::ChildExit;
 
@@ -104,7 +104,7 @@ impl Launcher {
         let pointers = iter::once(SHELL).chain(args.iter().map(CString::as_c_str)).map(CStr::as_ptr);
         let pointers: Vec<_> = pointers.chain([ptr::null()]).collect();
         let (stderr, end) = match self.background {
-            Some(_) => pipe2(OFlag::O_CLOEXEC).map(|(read, write)| (Some(read), Some(write)))?,
+            Some(_) => system::pipe(OFlag::empty()).map(|(read, write)| (Some(read), Some(write)))?,
             None => (None, None),
         };
 
@@ -151,7 +151,7 @@ impl Launcher {
             dup2_stdout(&null)?;
             dup2_stderr(stderr)?;
         }
-        prctl::set_pdeathsig(death_signal)?;
+        system::die_with_parent(death_signal)?;
         // The kernel does not report a parent that died before that call.
         if getppid() != parent {
             return Err(Errno::ESRCH);

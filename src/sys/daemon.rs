@@ -9,9 +9,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
+use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
 use crate::sys::signals::{Signals, is_stop};
+use crate::sys::system;
 use autossh_core::event::Exit;
 
 /// How often the caller looks for the report where poll(2) fails.
@@ -38,7 +39,7 @@ pub struct Readiness {
 /// # Errors
 /// No pipe, no process, or no signals for the caller.
 pub fn daemonize() -> io::Result<ForkSide> {
-    let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let (read, write) = system::pipe(OFlag::O_NONBLOCK)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     match duplicate()? {
         ForkResult::Child => {

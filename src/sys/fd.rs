@@ -11,6 +11,8 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{isatty, write};
 
+use crate::sys::system::NO_SIGPIPE;
+
 /// Opens the pipe, FIFO or terminal behind `descriptor` again for writing, with O_NONBLOCK. Setting that on the descriptor
 /// itself would set it for everybody who shares it. Regular files are not opened again: their offset is shared too.
 ///
@@ -45,7 +47,7 @@ pub fn write_some(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize>
 }
 
 fn try_to_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
-    match send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+    match send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | NO_SIGPIPE) {
         // Not a socket. If it could not be opened again, it takes PIPE_BUF bytes once poll(2) reports it as writable.
         Err(Errno::ENOTSOCK) => {
             let mut fds = [PollFd::new(descriptor, PollFlags::POLLOUT)];

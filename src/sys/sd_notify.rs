@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsStr;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
@@ -12,6 +11,8 @@ use std::{io, mem};
 use autossh_core::time::Time;
 use nix::errno::Errno;
 use nix::unistd::{getpid, getppid};
+
+use crate::sys::system::abstract_address;
 
 /// The pause before a message that the socket cannot take is sent again; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -56,7 +57,7 @@ impl Notifier {
     fn new(address: Option<&OsStr>) -> Notifier {
         let target = address.and_then(|address| {
             let address = match address.as_bytes().split_first()? {
-                (b'@', name) => SocketAddr::from_abstract_name(name).ok()?,
+                (b'@', name) => abstract_address(name)?,
                 _ => SocketAddr::from_pathname(address).ok()?,
             };
             let socket = UnixDatagram::unbound().ok()?;

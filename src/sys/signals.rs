@@ -10,6 +10,8 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
+use crate::sys::system::no_core_file;
+
 /// The signals that the loop handles. CONT still continues the process; the loop only needs to know.
 const HEARD: [Signal; 9] = [
     Signal::SIGTERM,
@@ -108,7 +110,7 @@ pub fn is_stop(signal: Signal) -> bool {
 /// 128 + n.
 pub fn die_of(signal: i32) {
     // QUIT would leave a core file, but nothing has crashed.
-    let _ = nix::sys::prctl::set_dumpable(false);
+    no_core_file();
     if let Ok(signal) = Signal::try_from(signal) {
         let _ = set(signal, libc::SIG_DFL);
         let mut only = SigSet::empty();
