@@ -224,6 +224,7 @@ step "back to Debian's, with a tunnel of ours"
 quiet_dpkg -i ours.deb
 start_tunnel
 quiet_dpkg -i debians.deb
+[ ! -e /etc/bash_completion.d/autossh ] || fail "a completion for ours is left"
 is_untouched "going back has touched a running tunnel"
 stop_tunnel
 start_tunnel
