@@ -221,6 +221,79 @@ case_what_works_inside_the_fence() {
     [ -n "$(find /run/autossh/control -type s)" ] || fail "no control socket"
 }
 
+# The lines that autossh(1) has for what the fence forbids.
+allow() {
+    mkdir -p "/etc/systemd/system/autossh@$1.service.d"
+    printf '[Service]\n%s\n' "$2" >"/etc/systemd/system/autossh@$1.service.d/override.conf"
+    systemctl daemon-reload
+}
+
+case_what_the_page_allows() {
+    # A forward to a socket in /run.
+    mkdir -p /run/served
+    python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); s.bind("/run/served/socket"); s.listen()
+while True: s.accept()[0].sendall(b"hello from /run\n")' &
+    server=$!
+    configure served 'SSH_OPTIONS="-N -R 2205:/run/served/socket tunnel@127.0.0.1"'
+    ask() {
+        python3 -c 'import socket; print(socket.create_connection(("127.0.0.1", 2205)).recv(99).decode())' | grep -q 'hello from /run'
+    }
+    systemctl start autossh@served
+    ! ask 2>/dev/null || fail "the fence lets it through"
+    allow served BindPaths=/run/served
+    systemctl restart autossh@served
+    ask || fail "BindPaths= does not help"
+    kill $server
+    systemctl stop autossh@served
+
+    # A key of another user's.
+    useradd -m keeper
+    install -o keeper -m 600 /opt/key /home/keeper/key
+    chmod 711 /home/keeper
+    configure keeper 'SSH_OPTIONS="-N -o BatchMode=yes -o IdentitiesOnly=yes -i /home/keeper/key -R 2200:127.0.0.1:22 tunnel@127.0.0.1"'
+    systemctl start --no-block autossh@keeper
+    wait_for sh -c 'journalctl -q -o cat --sync; journalctl -q -o cat -u autossh@keeper | grep -q "Permission denied"'
+    allow keeper CapabilityBoundingSet=CAP_DAC_READ_SEARCH
+    systemctl restart autossh@keeper
+    greeting 2200 >/dev/null || fail "CAP_DAC_READ_SEARCH does not help"
+    systemctl stop autossh@keeper
+
+    # A terminal, and known_hosts replaced.
+    printf '#!/bin/sh\npython3 -c "import os; os.openpty()" && echo a terminal\nexec /usr/bin/ssh "$@"\n' >/opt/on-terminal
+    chmod 755 /opt/on-terminal
+    configure terminal 'SSH_OPTIONS="-N -o StrictHostKeyChecking=accept-new -R 2200:127.0.0.1:22 tunnel@127.0.0.1"' AUTOSSH_PATH=/opt/on-terminal
+    systemctl start autossh@terminal
+    wait_for sh -c 'journalctl -q -o cat --sync; journalctl -q -o cat -u autossh@terminal | grep -q "mkstemp: Read-only file system"'
+    ! lines_of autossh@terminal | grep -q '^a terminal' || fail "the fence lets it have a terminal"
+    systemctl stop autossh@terminal
+    allow terminal "$(printf 'InaccessiblePaths=\nReadWritePaths=-/root/.ssh')"
+    systemctl start autossh@terminal
+    lines_of autossh@terminal | grep -q '^a terminal' || fail "InaccessiblePaths= does not help"
+    wait_for grep -q ecdsa /root/.ssh/known_hosts
+}
+
+# README's recipe, on a machine where root has no key and knows no host. Somebody types the password and yes.
+case_the_recipe() {
+    rm -rf /root/.ssh
+    mkdir -p /opt/stand-ins
+    cat >/opt/stand-ins/ssh-copy-id <<'END'
+#!/bin/sh
+[ "$1 $2 $3" = "-i /root/.ssh/id_ed25519.pub tunnel@127.0.0.1" ] || exit 1
+cat "$2" >>/home/tunnel/.ssh/authorized_keys
+ssh-keyscan 127.0.0.1 2>/dev/null >>/root/.ssh/known_hosts
+END
+    chmod 755 /opt/stand-ins/ssh-copy-id
+    awk '/^\*\*systemd/ { on = 1 } /^\*\*Containers/ { on = 0 } on && sub(/^    /, "")' /opt/README.md |
+        sed 's/user@host/tunnel@127.0.0.1/; s/5432:localhost:5432/5432:localhost:22/' >recipe
+    grep -q 'enable --now' recipe || fail "there is no recipe: $(cat recipe)"
+    PATH=/opt/stand-ins:$PATH sh -e recipe >shown </dev/null || fail "the recipe ends with an error: $(cat shown)"
+    greeting 5432 >/dev/null || fail "nothing comes through"
+    grep -q 'Active: active (running)' shown || fail "$(cat shown)"
+    grep -q 'Status: "ssh .* up since .*; last test passed at' shown || fail "$(cat shown)"
+    ! lines_of autossh@db | grep -q 'Read-only' || fail "$(lines_of autossh@db)"
+    systemctl disable --now autossh@db 2>/dev/null
+}
+
 case_upgrade_remove_purge() {
     configure db 'SSH_OPTIONS="-N -R 2200:127.0.0.1:22 tunnel@127.0.0.1"'
     systemctl enable --now autossh@db 2>/dev/null
@@ -349,10 +422,11 @@ ssh-keygen -q -t ed25519 -N '' -f /opt/key
 useradd -m tunnel
 install -d -o tunnel -m 700 /home/tunnel/.ssh
 install -o tunnel -m 600 /opt/key.pub /home/tunnel/.ssh/authorized_keys
+echo '127.0.0.1 localhost' >/etc/hosts
 wait_for greeting 22
 quiet_dpkg -i /opt/ours.deb
 
-all='a_tunnel no_settings wrong_settings what_may_pass minus_f_and_reload the_fence what_works_inside_the_fence
+all='a_tunnel the_recipe no_settings wrong_settings what_may_pass minus_f_and_reload the_fence what_works_inside_the_fence what_the_page_allows
     upgrade_remove_purge units_for_1_4g a_users_tunnel an_outage_is_a_warning'
 # shellcheck disable=SC2086 # several words
 [ $# -gt 0 ] || set -- $all
