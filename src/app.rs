@@ -2,8 +2,9 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use crate::config::cli::{self, Request};
 use crate::config::settings::{self, Settings, USAGE};
 use crate::log::{Log, complain};
 use crate::monitor::Monitor;
-use crate::ssh::{self, Launcher};
+use crate::ssh;
+use crate::ssh::spawn::Launcher;
+use crate::ssh::stderr::SshStderr;
 use crate::supervisor::{Resources, Supervisor};
 use crate::sys::clock::Clock;
 use crate::sys::daemon::{self, ForkSide, Readiness};
@@ -113,7 +116,7 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
         &mut signals,
         &clock,
         BIND_TIME,
-        || Monitor::new(&settings),
+        || (settings.rules.monitoring != Monitoring::Off).then(|| Monitor::new(&settings)).transpose(),
         |(_, error)| error.kind() == ErrorKind::AddrInUse,
     ) {
         Ok(opened) => opened_monitor(opened, &mut settings)?,
@@ -131,7 +134,13 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
             })
         })
         .transpose()?;
-    match retry(&mut signals, &clock, PORT_TIME, || monitor.local_port_is_free(), |_| true) {
+    match retry(
+        &mut signals,
+        &clock,
+        PORT_TIME,
+        || monitor.as_ref().map_or(Ok(()), Monitor::local_port_is_free),
+        |_| true,
+    ) {
         Ok(Ok(())) => {}
         Ok(Err(port)) => drop(log.line(Level::Warning, &messages::port_in_use(port))),
         Err(signal) => {
@@ -144,6 +153,8 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
     let network = settings.rules.watch_network.then(NetworkWatch::listen).flatten();
     let args = (std::mem::take(&mut settings.ssh_args), settings.forwards_index);
 
+    let stderr = ssh_stderr(&settings);
+
     let machine = Machine::new(settings.rules, started_at, random, notifier.is_heard());
     let resources = Resources {
         log,
@@ -151,7 +162,8 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
         clock,
         monitor,
         network,
-        launcher: Launcher { program, inherited, background: directory },
+        launcher: Launcher { program, inherited, pipe_stderr: stderr.is_some(), background: directory },
+        stderr,
         args,
         terminal,
         notifier,
@@ -161,11 +173,21 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
     Ok(Supervisor::new(machine, resources).run())
 }
 
+/// Where ssh's stderr goes if it comes through us: to the log in the background, to our stderr with -N if that is no
+/// terminal. Elsewhere ssh keeps our stderr, which prompts and banners need.
+fn ssh_stderr(settings: &Settings) -> Option<SshStderr> {
+    if settings.background {
+        return Some(SshStderr::for_log());
+    }
+    let passes = settings.rules.no_command && !io::stderr().is_terminal();
+    passes.then(|| SshStderr::passed_on(io::stderr().as_fd()).ok()).flatten()
+}
+
 /// The monitor that was opened. An automatic one is optional.
 fn opened_monitor(
-    opened: Result<Monitor, (SocketAddr, io::Error)>,
+    opened: Result<Option<Monitor>, (SocketAddr, io::Error)>,
     settings: &mut Settings,
-) -> Result<Monitor, Failure> {
+) -> Result<Option<Monitor>, Failure> {
     opened
         .or_else(|(address, error)| {
             let text = format!("cannot listen on {address}: {}", error_text(&error));
@@ -174,7 +196,7 @@ fn opened_monitor(
             }
             settings.notes.push((Level::Warning, format!("{text}; going on without a monitor")));
             settings.rules.monitoring = Monitoring::Off;
-            Monitor::new(settings)
+            Ok(None)
         })
         .map_err(|(address, error)| {
             let text = format!(

@@ -8,6 +8,7 @@ mod app;
 mod config;
 mod log;
 mod monitor;
+mod session;
 mod ssh;
 mod status;
 mod supervisor;

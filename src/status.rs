@@ -1,57 +1,58 @@
-//! The status in one line: SIGUSR2's line in the log, and what systemd shows (autossh(1), SIGNALS).
+//! The status in one line for people: SIGUSR2's line in the log, and what systemd shows (autossh(1), SIGNALS).
 
 use std::time::{Duration, SystemTime};
 
+use autossh_core::health::Passed;
 use autossh_core::state::State;
 use autossh_core::time::{Time, in_units};
+use nix::unistd::Pid;
 
 use crate::log::stamp;
 
-/// What the line shows.
+/// What the line is made of.
 #[derive(Debug)]
 pub struct Status {
     /// The supervisor's state.
     pub state: State,
-    /// How many times ssh was started.
+    /// ssh's pid.
+    pub pid: Option<Pid>,
+    /// How often ssh has been started.
     pub starts: u64,
     /// Whether connections are tested.
     pub monitored: bool,
-    /// When the running ssh was started.
-    pub up_since: Option<SystemTime>,
-    /// The last test that passed.
-    pub last_test: Option<LastTest>,
-}
-
-/// A test that passed.
-#[derive(Clone, Copy, Debug)]
-pub struct LastTest {
-    /// When.
-    pub at: SystemTime,
-    /// Its round trip.
-    pub took: Duration,
+    /// The last test that this ssh has passed.
+    pub last_passed: Option<Passed>,
+    /// The forwards that this ssh was refused.
+    pub refused: Option<String>,
 }
 
 impl Status {
-    /// The line at `now`, which is `wall` on the wall clock.
+    /// The line, at `now` on the supervisor's clock, which is `wall` on the wall's.
     pub fn line(&self, now: Time, wall: SystemTime) -> String {
         let starts = self.starts;
-        let time = |time| stamp(time).split_off("YYYY/MM/DD ".len());
+        let past = |at: Time| wall.checked_sub(now.saturating_sub(at)).unwrap_or(wall);
+        let time_of_day = |time| stamp(time).split_off("YYYY/MM/DD ".len());
         match self.state {
-            State::Running { pid, .. } => {
-                let since = self.up_since.map(stamp).unwrap_or_default();
-                let test = match self.last_test {
+            State::Running { since } => {
+                let pid = self.pid.map(Pid::as_raw).unwrap_or_default();
+                let refused = self.refused.as_ref().map(|refused| format!(", but {refused} is refused"));
+                let test = match self.last_passed {
                     _ if !self.monitored => "not monitored".to_owned(),
-                    Some(LastTest { at, took }) => {
-                        let took = in_units(took, Duration::from_millis(1));
-                        format!("last test passed at {}, round trip {took} ms", time(at))
+                    Some(Passed { at, round_trip }) => {
+                        let took = in_units(round_trip, Duration::from_millis(1));
+                        format!("last test passed at {}, round trip {took} ms", time_of_day(past(at)))
                     }
                     None => "no test has passed yet".to_owned(),
                 };
-                format!("ssh {pid} up since {since}, starts {starts}; {test}")
+                let (since, refused) = (stamp(past(since)), refused.unwrap_or_default());
+                format!("ssh {pid} up since {since}{refused}, starts {starts}; {test}")
             }
             State::Waiting { until } => {
                 let at = wall.checked_add(until.saturating_sub(now));
-                format!("waiting until {} to start ssh; starts so far {starts}", at.map(time).unwrap_or_default())
+                format!(
+                    "waiting until {} to start ssh; starts so far {starts}",
+                    at.map(time_of_day).unwrap_or_default()
+                )
             }
             State::Starting => "starting ssh".to_owned(),
             State::Stopping { .. } => format!("ending ssh; starts so far {starts}"),

@@ -3,30 +3,33 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
-use autossh_core::event::{Action, Event, Exit, Outcome};
-use autossh_core::exit_policy::ChildExit;
-use autossh_core::forwards::Listen;
+use autossh_core::event::{Action, ChildExit, Event, Exit};
+use autossh_core::forwards::{Listen, Refusal};
 use autossh_core::level::Level;
+use autossh_core::link::Link;
 use autossh_core::machine::Machine;
 use autossh_core::time::{Reading, SleepWatch, Time};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
 use crate::log::Log;
 use crate::monitor::Monitor;
+use crate::session::Session;
+use crate::ssh::connection::{can_bind, listens_on};
+use crate::ssh::spawn::{Child, Launcher};
 use crate::ssh::stderr::{SshOutput, SshStderr};
-use crate::ssh::{self, Launcher, Report};
-use crate::status::{LastTest, Status};
+use crate::ssh::{self, Report};
+use crate::status::Status;
 use crate::sys::clock::Clock;
 use crate::sys::daemon::Readiness;
 use crate::sys::pidfile::PidFile;
 use crate::sys::sd_notify::Notifier;
-use crate::sys::signals::Signals;
+use crate::sys::signals::{Notice, Signals};
 use crate::sys::system::NetworkWatch;
 use crate::sys::terminal::Terminal;
 use crate::text::error_text;
@@ -44,12 +47,14 @@ pub struct Resources {
     pub signals: Signals,
     /// The clock and its alarm.
     pub clock: Clock,
-    /// The monitor's forwards, listener and test.
-    pub monitor: Monitor,
+    /// The monitor's forwards, listener and test, unless connections are not tested.
+    pub monitor: Option<Monitor>,
     /// Network changes.
     pub network: Option<NetworkWatch>,
     /// Starts ssh.
     pub launcher: Launcher,
+    /// ssh's stderr, if it comes through us.
+    pub stderr: Option<SshStderr>,
     /// The arguments for ssh, and the index at which the monitor's forwards are inserted.
     pub args: (Vec<OsString>, usize),
     /// The terminal, whose modes ssh may leave changed.
@@ -73,17 +78,50 @@ struct LoggedOnce {
 pub struct Supervisor {
     machine: Machine,
     resources: Resources,
-    /// The ssh that has been started and not yet reaped.
-    child: Option<Pid>,
-    stderr: SshStderr,
+    session: Option<Session>,
     /// The network watch has something to read.
     network_readable: bool,
     /// Pending network changes are old, since they were not read for a while.
     network_is_stale: bool,
     logged: LoggedOnce,
-    last_test: Option<LastTest>,
-    up_since: Option<SystemTime>,
     last_status: String,
+}
+
+/// What to wait for: descriptors, each bound to what it means that it is ready.
+#[derive(Default)]
+struct PollSet<'a> {
+    fds: Vec<PollFd<'a>>,
+    sources: Vec<Source>,
+}
+
+/// Whose descriptor it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Alarm,
+    Network,
+    Start,
+    Stderr,
+    Monitor,
+}
+
+impl<'a> PollSet<'a> {
+    fn add(&mut self, source: Source, fd: BorrowedFd<'a>, flags: PollFlags) {
+        self.fds.push(PollFd::new(fd, flags));
+        self.sources.push(source);
+    }
+
+    fn wait(&mut self, timeout: PollTimeout) -> Result<(), Errno> {
+        match poll(&mut self.fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn is_ready(&self, wanted: Source) -> bool {
+        let mut ready = self.sources.iter().zip(&self.fds);
+        ready.any(|(source, fd)| *source == wanted && fd.any().unwrap_or_default())
+    }
 }
 
 impl Supervisor {
@@ -92,13 +130,10 @@ impl Supervisor {
         Supervisor {
             machine,
             resources,
-            child: None,
-            stderr: SshStderr::for_log(),
+            session: None,
             network_readable: false,
             network_is_stale: false,
             logged: LoggedOnce::default(),
-            last_test: None,
-            up_since: None,
             last_status: String::new(),
         }
     }
@@ -112,13 +147,16 @@ impl Supervisor {
             self.end_without_loop();
             Exit::Status(1)
         });
+        if let Some(stderr) = &mut self.resources.stderr {
+            stderr.flush();
+        }
         self.resources.notifier.send();
         exit
     }
 
     /// Ends ssh where the loop cannot go on.
     fn end_without_loop(&mut self) {
-        let Some(child) = self.child else { return };
+        let Some(child) = self.session.as_ref().map(Session::pid) else { return };
         let _ = ssh::ask_to_end(child);
         for _ in 0..LAST_WAITS {
             let waited = self.resources.signals.wait(FALLBACK_WAIT);
@@ -141,11 +179,8 @@ impl Supervisor {
             let mut events = self.events(reading, &mut sleep_watch);
             events.sort_unstable();
             events.push(Event::Tick);
-            if let Some(end) = self.handle(events, reading.now) {
-                return Ok(end);
-            }
-            if self.machine.state().is_leaving() {
-                self.resources.monitor.stop_listening();
+            if let Some(exit) = self.handle(events, reading.now) {
+                return Ok(exit);
             }
             self.tell_status();
             self.resources.notifier.flush(reading.now);
@@ -164,24 +199,35 @@ impl Supervisor {
         let listens = heeds_network.is_some_and(|from| from <= now);
         // At the end of a hold-off the changes that came meanwhile are read.
         let hold_off_end = heeds_network.filter(|from| *from > now);
-        let notifier = self.resources.notifier.deadline();
-        let deadlines = [self.machine.deadline(), self.resources.monitor.deadline(now), hold_off_end, notifier];
+        let monitor = self.resources.monitor.as_ref();
+        let deadlines = [
+            self.machine.deadline(),
+            monitor.and_then(|monitor| monitor.deadline(now)),
+            hold_off_end,
+            self.resources.notifier.deadline(),
+        ];
         let (alarm, timeout) = self.resources.clock.set_alarm(deadlines.into_iter().flatten().min(), now);
 
-        let mut fds = vec![PollFd::new(self.resources.signals.as_fd(), PollFlags::POLLIN)];
+        let mut set = PollSet::default();
+        set.add(Source::Signals, self.resources.signals.as_fd(), PollFlags::POLLIN);
+        if let Some(fd) = alarm {
+            set.add(Source::Alarm, fd, PollFlags::POLLIN);
+        }
         if let Some(network) = self.resources.network.as_ref().filter(|_| listens) {
-            fds.push(PollFd::new(network.as_fd(), PollFlags::POLLIN));
+            set.add(Source::Network, network.as_fd(), PollFlags::POLLIN);
         }
-        fds.extend(alarm.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        fds.extend(self.stderr.interest().map(|(fd, flags)| PollFd::new(fd, flags)));
-        fds.extend(self.resources.monitor.interest(now).map(|(fd, flags)| PollFd::new(fd, flags)));
-        let polled = poll(&mut fds, timeout);
-        let woke = |place: usize| polled.is_err() || fds.get(place).and_then(PollFd::any).unwrap_or_default();
-        self.network_readable = listens && woke(1);
-        match polled {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => self.wait_without_poll(errno),
+        if let Some(fd) = self.session.as_ref().and_then(Session::start_fd) {
+            set.add(Source::Start, fd, PollFlags::POLLIN);
         }
+        for (fd, flags) in self.resources.stderr.iter().flat_map(SshStderr::interest) {
+            set.add(Source::Stderr, fd, flags);
+        }
+        for (fd, flags) in monitor.into_iter().flat_map(|monitor| monitor.interest(now)) {
+            set.add(Source::Monitor, fd, flags);
+        }
+        let waited = set.wait(timeout);
+        self.network_readable = listens && (waited.is_err() || set.is_ready(Source::Network));
+        waited.or_else(|errno| self.wait_without_poll(errno))
     }
 
     /// Waits where poll(2) has failed, for want of memory or of descriptors: a signal is seen at once, all else a little
@@ -199,29 +245,24 @@ impl Supervisor {
     fn events(&mut self, reading: Reading, sleep_watch: &mut SleepWatch) -> Vec<Event> {
         let mut events = Vec::new();
         if sleep_watch.slept(reading) {
-            events.push(Event::Resumed);
+            events.push(Event::Slept);
         }
         // SIGCHLD announces the exit of a child. After the children are reaped the signals are read once more: a signal
         // that was sent to us and to ssh is then known together with the exit of ssh.
         loop {
-            let signals: Vec<Signal> = self.resources.signals.pending().collect();
-            if signals.is_empty() {
+            let notices: Vec<Notice> = self.resources.signals.pending().collect();
+            if notices.is_empty() {
                 break;
             }
-            for signal in signals {
-                self.signalled(signal, &mut events);
+            for notice in notices {
+                self.signalled(notice, &mut events);
             }
             while let Some((pid, report)) = ssh::reap() {
                 self.reaped(pid, report, reading.now, &mut events);
             }
         }
-        let mut outputs = Vec::new();
-        self.stderr.advance(reading.now, &mut |output| outputs.push(output));
-        self.heard(outputs, &mut events);
-        if let Some((outcome, took)) = self.resources.monitor.advance(reading.now) {
-            if outcome == Outcome::Passed {
-                self.last_test = Some(LastTest { at: SystemTime::now(), took });
-            }
+        self.read_session(reading.now, &mut events);
+        if let Some(outcome) = self.resources.monitor.as_mut().and_then(|monitor| monitor.advance(reading.now)) {
             events.push(Event::Tested(outcome));
         }
         if std::mem::take(&mut self.network_readable)
@@ -232,86 +273,133 @@ impl Supervisor {
         events
     }
 
-    fn reaped(&mut self, pid: Pid, report: Report, now: Time, events: &mut Vec<Event>) {
-        if self.child != Some(pid) {
-            return;
+    fn read_session(&mut self, now: Time, events: &mut Vec<Event>) {
+        let lost_directory = self.session.as_mut().and_then(|session| session.read_start(events));
+        if let (Some(errno), false) = (lost_directory, self.logged.directory_loss) {
+            self.logged.directory_loss = true;
+            let directory = &self.resources.launcher.background;
+            let text =
+                format!("cannot enter {:?}, starting ssh in /: {}", directory.as_deref(), error_text(&errno.into()));
+            self.resources.log.line(Level::Warning, &text);
         }
+        let mut outputs = Vec::new();
+        if let Some(stderr) = &mut self.resources.stderr {
+            stderr.advance(now, &mut |output| outputs.push(output));
+        }
+        self.ssh_output(outputs, events);
+    }
+
+    fn reaped(&mut self, pid: Pid, report: Report, now: Time, events: &mut Vec<Event>) {
+        let Some(session) = self.session.take_if(|session| session.pid() == pid) else {
+            return;
+        };
         match report {
-            Report::Exited(ended) => {
-                self.child = None;
-                self.up_since = None;
+            Report::Exited(exit) => {
                 let mut outputs = Vec::new();
-                self.stderr.ssh_exited(now, &mut |output| outputs.push(output));
-                self.heard(outputs, events);
-                if matches!(ended, ChildExit::Signal(_)) {
+                if let Some(stderr) = &mut self.resources.stderr {
+                    stderr.ssh_exited(now, &mut |output| outputs.push(output));
+                }
+                self.ssh_output(outputs, events);
+                if matches!(exit, ChildExit::Signal(_)) {
                     self.resources.terminal.restore();
                 }
-                events.push(Event::ChildExited(ended));
+                let said = self.resources.stderr.as_ref().and_then(SshStderr::last_line);
+                session.reaped(exit, said, &self.resources.launcher.program, events);
             }
-            Report::Stopped(signal) if signal == Signal::SIGTSTP as i32 => {
-                if self.resources.terminal.stop_with_ssh() {
+            Report::Stopped(signal) => {
+                if signal == Signal::SIGTSTP as i32 && self.resources.terminal.stop_with_ssh() {
                     let _ = kill(pid, Signal::SIGCONT);
-                    events.push(Event::Resumed);
+                    events.push(Event::Continued);
                 }
+                self.session = Some(session);
             }
-            Report::Stopped(_) => {}
         }
     }
 
-    fn signalled(&mut self, signal: Signal, events: &mut Vec<Event>) {
-        match signal {
-            Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => events.push(Event::Stop(signal as i32)),
-            Signal::SIGUSR1 => events.push(Event::Restart),
-            Signal::SIGALRM => events.push(Event::TestNow),
-            Signal::SIGHUP => {
+    fn signalled(&mut self, notice: Notice, events: &mut Vec<Event>) {
+        match notice {
+            Notice::Stop(signal) => events.push(Event::Stop(signal as i32)),
+            Notice::Restart => events.push(Event::Restart),
+            Notice::TestNow => events.push(Event::TestNow),
+            Notice::Hangup => {
                 self.resources.log.reopen();
                 events.push(Event::Hangup);
             }
-            Signal::SIGUSR2 => {
+            Notice::Status => {
                 let status = self.status();
                 self.resources.log.line(Level::Info, &status);
             }
-            Signal::SIGCONT => {
+            Notice::Continued => {
                 // ssh may have been stopped together with us, but SIGCONT may have been sent to us alone.
-                if let Some(child) = self.child {
-                    let _ = kill(child, Signal::SIGCONT);
+                if let Some(session) = &self.session {
+                    let _ = kill(session.pid(), Signal::SIGCONT);
                 }
-                events.push(Event::Resumed);
+                events.push(Event::Continued);
             }
-            _ => {}
+            // Children are reaped whatever woke us.
+            Notice::Child => {}
         }
     }
 
     /// Handles what ssh wrote to stderr.
-    fn heard(&mut self, outputs: Vec<SshOutput>, events: &mut Vec<Event>) {
+    fn ssh_output(&mut self, outputs: Vec<SshOutput>, events: &mut Vec<Event>) {
+        let monitors = self.resources.monitor.as_ref().and_then(Monitor::remote_port).map(Listen::Port);
+        let ssh = self.session.as_ref().map(Session::pid);
         for output in outputs {
             match output {
                 SshOutput::Line(line) => drop(self.resources.log.line(Level::Info, &format!("ssh: {line}"))),
-                SshOutput::RemoteRefused(Listen::Port(port)) if Some(port) == self.resources.monitor.remote_port() => {
-                    events.push(Event::ForwardRefused);
+                SshOutput::RemoteRefused(listen) if Some(&listen) == monitors.as_ref() => {
+                    events.push(Event::MonitorRefused);
                 }
-                SshOutput::RemoteRefused(_) | SshOutput::LocalRefused(_) => {}
+                SshOutput::RemoteRefused(listen) => events.push(Event::Refused(Refusal::Remote(listen))),
+                // With one of two address families taken ssh goes on with the other.
+                SshOutput::LocalRefused(address) if ssh.is_some_and(|ssh| listens_on(ssh, address.port())) => {}
+                SshOutput::LocalRefused(address) => events.push(Event::Refused(Refusal::Local(address))),
                 SshOutput::Unreadable(why) => self.stderr_lost(&why),
             }
         }
+    }
+
+    fn stderr_lost(&mut self, why: &str) {
+        self.resources.log.line(Level::Warning, &format!("cannot read ssh's stderr: {why}"));
     }
 
     /// Passes the events to the machine one by one and carries out its actions. Returns how to exit, once decided.
     fn handle(&mut self, events: Vec<Event>, now: Time) -> Option<Exit> {
         let mut events = VecDeque::from(events);
         while let Some(event) = events.pop_front() {
+            if matches!(event, Event::Started(_)) {
+                self.release_caller();
+            }
             let mut reason = String::new();
             for action in self.machine.handle(event, now) {
                 match action {
-                    Action::Start => events.push_front(self.start()),
+                    Action::Start { monitored } => self.start(monitored, &mut events),
                     Action::Term => self.signal_child(ssh::ask_to_end),
                     Action::Kill => self.signal_child(|child| kill(child, Signal::SIGKILL)),
                     Action::Test(trigger) => {
-                        if let Err(outcome) = self.resources.monitor.begin(trigger, now) {
+                        if let Some(Err(outcome)) = self.resources.monitor.as_mut().map(|m| m.begin(trigger, now)) {
                             events.push_front(Event::Tested(outcome));
                         }
                     }
-                    Action::DropTest => self.resources.monitor.drop_test(),
+                    Action::DropTest => {
+                        if let Some(monitor) = &mut self.resources.monitor {
+                            monitor.drop_test();
+                        }
+                    }
+                    Action::CloseMonitor => self.resources.monitor = None,
+                    Action::FindLink => {
+                        let found = self.session.as_mut().map_or(Link::Unknown, Session::find_link);
+                        events.push_front(Event::LinkSeen(found));
+                    }
+                    Action::CheckAddress => {
+                        let lost = self.session.as_ref().and_then(Session::lost_address);
+                        events.push_front(Event::AddressChecked(lost));
+                    }
+                    Action::CheckLocal(addresses) => {
+                        let free = addresses.into_iter().all(can_bind);
+                        events.push_front(Event::LocalChecked(free));
+                    }
                     Action::TouchPidFile => {
                         if let Some(pid_file) = &self.resources.pid_file {
                             pid_file.touch();
@@ -327,11 +415,11 @@ impl Supervisor {
                         self.resources.log.explain(level, &text);
                         reason = text;
                     }
-                    Action::Exit(end) => {
-                        if matches!(end, Exit::Status(1..)) {
+                    Action::Exit(exit) => {
+                        if matches!(exit, Exit::Status(1..)) {
                             self.resources.notifier.status(&reason);
                         }
-                        return Some(end);
+                        return Some(exit);
                     }
                 }
             }
@@ -339,41 +427,56 @@ impl Supervisor {
         None
     }
 
+    /// Forks an ssh. What becomes of it is heard from its session.
+    fn start(&mut self, monitored: bool, events: &mut VecDeque<Event>) {
+        match self.try_to_start(monitored, events) {
+            Ok(mut child) => {
+                self.session = Some(Session::new(&mut child));
+                let attached =
+                    self.resources.stderr.as_mut().zip(child.stderr).map(|(stderr, pipe)| stderr.attach(pipe));
+                if let Some(Err(error)) = attached {
+                    self.stderr_lost(&error_text(&error));
+                }
+            }
+            Err(error) => {
+                let program = &self.resources.launcher.program;
+                events.push_back(Event::NotStarted(format!("{program:?}: {}", error_text(&error))));
+            }
+        }
+    }
+
+    fn try_to_start(&mut self, monitored: bool, events: &mut VecDeque<Event>) -> io::Result<Child> {
+        let mut monitor = self.resources.monitor.as_mut();
+        // What the last ssh's monitor had must not keep this one from starting.
+        if let Some(monitor) = &mut monitor {
+            monitor.release_ports();
+        }
+        let pipes = self.resources.launcher.pipes()?;
+        let forwards = match monitor.filter(|_| monitored).map(Monitor::forwards) {
+            None => Vec::new(),
+            Some(Ok(forwards)) => forwards,
+            Some(Err(error)) => {
+                events.push_back(Event::MonitorUnavailable(format!("no port for the monitor: {}", error_text(&error))));
+                Vec::new()
+            }
+        };
+        let (args, index) = &self.resources.args;
+        let (before, after) = args.split_at(args.len().min(*index));
+        self.resources.terminal.save();
+        self.resources.launcher.start(pipes, before.iter().cloned().chain(forwards).chain(after.iter().cloned()))
+    }
+
     /// Sends ssh a signal that is to end it.
     fn signal_child(&mut self, send: impl Fn(Pid) -> nix::Result<()>) {
-        if let Some((child, Err(errno))) = self.child.map(|child| (child, send(child))) {
+        let child = self.session.as_ref().map(Session::pid);
+        if let Some((child, Err(errno))) = child.map(|child| (child, send(child))) {
             let text = format!("cannot end ssh {child}: {}", error_text(&errno.into()));
             self.resources.log.line(Level::Error, &text);
         }
     }
 
-    fn stderr_lost(&mut self, why: &str) {
-        self.resources.log.line(Level::Warning, &format!("cannot read ssh's stderr: {why}"));
-    }
-
-    /// Starts ssh. Returns the event that says whether that worked.
-    fn start(&mut self) -> Event {
-        match self.try_to_start() {
-            Ok(pid) => Event::Started(pid.as_raw()),
-            Err(error) => {
-                let program = &self.resources.launcher.program;
-                Event::NotStarted(format!("{program:?}: {}", error_text(&error)))
-            }
-        }
-    }
-
-    fn try_to_start(&mut self) -> io::Result<Pid> {
-        let (args, index) = &self.resources.args;
-        let (before, after) = args.split_at(args.len().min(*index));
-        let forwards = if self.machine.is_monitored() { self.resources.monitor.forwards()? } else { Vec::new() };
-        self.resources.terminal.save();
-        let child =
-            self.resources.launcher.start(before.iter().cloned().chain(forwards).chain(after.iter().cloned()))?;
-        self.child = Some(child.pid);
-        self.up_since = Some(SystemTime::now());
-        if let Some(Err(error)) = child.stderr.map(|pipe| self.stderr.attach(pipe)) {
-            self.stderr_lost(&error_text(&error));
-        }
+    /// ssh has been executed: the caller of -f need not wait any longer.
+    fn release_caller(&mut self) {
         match self.resources.readiness.take().map(Readiness::notify_ready) {
             Some(Ok(())) => self.resources.log.let_go_of_stderr(),
             Some(Err(error)) => {
@@ -384,24 +487,17 @@ impl Supervisor {
             }
             None => {}
         }
-        if let (Some(errno), false) = (child.lost_directory, self.logged.directory_loss) {
-            self.logged.directory_loss = true;
-            let directory = &self.resources.launcher.background;
-            let text =
-                format!("cannot enter {:?}, starting ssh in /: {}", directory.as_deref(), error_text(&errno.into()));
-            self.resources.log.line(Level::Warning, &text);
-        }
-        Ok(child.pid)
     }
 
     /// The status in one line.
     fn status(&self) -> String {
         let status = Status {
             state: self.machine.state(),
+            pid: self.session.as_ref().map(Session::pid),
             starts: self.machine.starts(),
             monitored: self.machine.is_monitored(),
-            up_since: self.up_since,
-            last_test: self.last_test,
+            last_passed: self.machine.last_passed(),
+            refused: self.machine.refused_forwards(),
         };
         let now = self.resources.clock.read().map(|reading| reading.now).unwrap_or_default();
         status.line(now, SystemTime::now())

@@ -28,13 +28,6 @@ pub struct CommandLine {
     pub destination: bool,
 }
 
-impl CommandLine {
-    /// Whether ssh was given the option `letter`.
-    pub fn has(&self, letter: u8) -> bool {
-        self.options.iter().any(|(given, _)| *given == letter)
-    }
-}
-
 /// What the user wants of autossh.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {

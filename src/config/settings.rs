@@ -9,6 +9,7 @@ use autossh_core::level::Level;
 use autossh_core::rules::{Monitoring, Rules};
 
 use crate::config::cli::{CommandLine, is_digits};
+use crate::config::ssh_options;
 
 /// Half the time that a test may take, unless the poll time is short.
 const NET_TIMEOUT: Duration = Duration::from_secs(15);
@@ -108,8 +109,8 @@ pub fn resolve(line: CommandLine, variable: impl Fn(&str) -> Option<OsString>) -
     let number = |name, least| whole(&variable, name, least);
 
     let (monitoring, port_typed) = monitoring(&line, not_empty("AUTOSSH_PORT").as_deref(), &mut notes)?;
-    let family = family(&line.options);
-    let no_command = line.has(b'N');
+    let family = ssh_options::family(&line.options);
+    let no_command = ssh_options::no_command(&line.options);
     let service = not_empty("AUTOSSH_NTSERVICE").is_some_and(|value| value == "yes");
     let watch_network = match not_empty("AUTOSSH_NETWATCH") {
         None => defaults.watch_network,
@@ -164,6 +165,7 @@ pub fn resolve(line: CommandLine, variable: impl Fn(&str) -> Option<OsString>) -
             monitoring,
             no_command: no_command || service,
             service,
+            forwards: ssh_options::forwards(&line.options),
             poll,
             first_poll,
             gate_time,
@@ -235,32 +237,6 @@ fn port(name: &'static str, value: &OsStr) -> Result<Monitoring, Invalid> {
             _ => Err(invalid()),
         }
     }
-}
-
-/// The address family that ssh ends up with: the last of `-4` and `-6`, else the first `-o AddressFamily`.
-fn family(options: &[(u8, OsString)]) -> Family {
-    let mut flag = None;
-    let mut keyword = None;
-    for (letter, value) in options {
-        match letter {
-            b'4' => flag = Some(Family::V4),
-            b'6' => flag = Some(Family::V6),
-            b'o' if keyword.is_none() => keyword = address_family(value),
-            _ => {}
-        }
-    }
-    flag.or(keyword).unwrap_or(Family::V4)
-}
-
-/// The family that `-o AddressFamily=VALUE` names, in any of the forms that ssh_config(5) allows.
-fn address_family(option: &OsStr) -> Option<Family> {
-    let text = option.to_str()?.trim();
-    let (keyword, value) = text.split_once(|c: char| c == '=' || c.is_ascii_whitespace())?;
-    if !keyword.eq_ignore_ascii_case("AddressFamily") {
-        return None;
-    }
-    let value = value.trim_matches(|c: char| c == '=' || c == '"' || c.is_ascii_whitespace());
-    Some(if value.eq_ignore_ascii_case("inet6") { Family::V6 } else { Family::V4 })
 }
 
 /// A whole number from `least` in the variable `name`, if that is set.

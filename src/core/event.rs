@@ -1,47 +1,85 @@
-//! The interface of the core: events, which can happen, and actions, which the loop carries out.
+//! The language between the loop and the core: what can happen, and what is to be done.
 
-use crate::exit_policy::ChildExit;
-use crate::level::Level;
-use crate::test_schedule::TestTrigger;
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 
-/// What can happen, the most urgent first: exit > restart on request > ssh's exit > lifetime > due test.
+use crate::forwards::Refusal;
+use crate::level::Level;
+use crate::link::Link;
+
+/// What can happen, the most urgent first: exit > restart on request > ssh's death > lifetime > due test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// TERM, INT or QUIT.
     Stop(i32),
     /// USR1.
     Restart,
-    /// ssh runs, with this pid.
+    /// The ssh being started has no monitor: no port or descriptor could be had for it; why not.
+    MonitorUnavailable(String),
+    /// ssh has been executed, with this pid.
     Started(i32),
-    /// ssh could not be started, and why.
+    /// ssh could not be started, and nothing is left of the attempt; why not.
     NotStarted(String),
-    /// ssh reported on stderr that the server refused the monitor's forward.
-    ForwardRefused,
-    /// ssh has exited.
-    ChildExited(ChildExit),
-    /// The machine was suspended, or autossh was stopped.
-    Resumed,
-    /// The connection test is finished.
+    /// ssh said on its stderr that the server does not listen on the monitor's port.
+    MonitorRefused,
+    /// ssh said on its stderr that a forward the user asked for is refused.
+    Refused(Refusal),
+    /// ssh has ended; the last it said on its stderr, if that was heard.
+    ChildExited(ChildExit, Option<String>),
+    /// The machine has slept.
+    Slept,
+    /// autossh, or ssh on its terminal, was stopped and continued.
+    Continued,
+    /// The connection test under way is finished.
     Tested(Outcome),
-    /// A network change that may restore connectivity.
+    /// What a look at ssh's own connection has found.
+    LinkSeen(Link),
+    /// Whether the local address of ssh's connection is gone: then it, as text.
+    AddressChecked(Option<String>),
+    /// Whether all local addresses are free on which ssh was refused to listen.
+    LocalChecked(bool),
+    /// A network change may restore connectivity.
     NetworkChanged,
     /// HUP.
     Hangup,
     /// ALRM.
     TestNow,
-    /// Time has passed, so something may be due.
+    /// Time has passed: timers may have expired.
     Tick,
+}
+
+/// How an ssh ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChildExit {
+    /// It exited with this status.
+    Status(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+/// Why a test is made, and with it what a failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TestTrigger {
+    /// Its time has come: failing it has consequences.
+    Regular,
+    /// The same, but sooner, since the network changed.
+    Change,
+    /// To know early whether traffic flows: failing it has no consequence.
+    Early,
 }
 
 /// The result of a connection test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The right answer arrived in time.
-    Passed,
-    /// It did not: in which way, and in words for the log.
+    /// The right answer in time.
+    Passed {
+        /// How long it took, in microseconds.
+        round_trip_us: u64,
+    },
+    /// No right answer: how, and the line for the log.
     Failed(Failure, String),
-    /// The test could not be made because this machine lacks something, which says nothing about the connection.
+    /// The test could not be made, for want of something on this machine, which says nothing about the connection.
     Impossible(String),
 }
 
@@ -60,30 +98,41 @@ pub enum Failure {
     Foreign,
 }
 
-/// What the loop must do.
+/// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start ssh; [`Event::Started`] or [`Event::NotStarted`] follows.
-    Start,
-    /// Send ssh SIGTERM.
+    /// Start ssh; the result is [`Event::Started`] or [`Event::NotStarted`].
+    Start {
+        /// With the monitor's forwards.
+        monitored: bool,
+    },
+    /// Ask ssh to end.
     Term,
-    /// Send ssh SIGKILL.
+    /// End ssh.
     Kill,
-    /// Begin a connection test; [`Event::Tested`] follows.
+    /// Begin a connection test; the result is [`Event::Tested`].
     Test(TestTrigger),
-    /// Drop the current test.
+    /// Forget the test under way.
     DropTest,
-    /// Update the times of the pid file: a test has passed.
+    /// Close the monitor for good: autossh is about to end, or goes on without it.
+    CloseMonitor,
+    /// Look for ssh's own connection; the result is [`Event::LinkSeen`].
+    FindLink,
+    /// Look whether that connection's local address still exists; the result is [`Event::AddressChecked`].
+    CheckAddress,
+    /// Look whether these local addresses are free; the result is [`Event::LocalChecked`].
+    CheckLocal(Vec<SocketAddr>),
+    /// Take note in the pid file that a test has passed.
     TouchPidFile,
-    /// Tell systemd that the service is ready.
+    /// Tell systemd that the service is up.
     NotifyReady,
-    /// Tell systemd that the service is stopping.
+    /// Tell systemd that the service is about to end.
     NotifyStopping,
     /// Write a line to the log.
     Log(Level, String),
-    /// Write a line to the log, and to stderr wherever the log goes.
+    /// Write a line to the log, and to stderr whatever the log's target.
     Explain(Level, String),
-    /// Exit; no ssh is left, or none that can be killed.
+    /// Leave; no ssh is left, or none that could be ended.
     Exit(Exit),
 }
 
@@ -104,11 +153,11 @@ impl Action {
     }
 }
 
-/// How autossh exits.
+/// How autossh ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// With this exit status.
     Status(i32),
-    /// By this signal, so that the parent can tell.
+    /// By this signal, so that whoever waits can tell.
     Signal(i32),
 }

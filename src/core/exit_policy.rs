@@ -1,24 +1,17 @@
-//! When ssh has exited: restart it, or exit (autossh(1), EXIT STATUS).
+//! When ssh has ended: start it again, or exit (autossh(1), EXIT STATUS).
 
 use core::time::Duration;
 
-/// How ssh exited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ChildExit {
-    /// It exited with this status.
-    Status(i32),
-    /// This signal killed it.
-    Signal(i32),
-}
+use crate::event::ChildExit;
 
-/// Which ssh it was that exited.
+/// What the ssh that ended was to autossh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPhase {
     /// The first ssh, and it did not live for the gate time.
     WithinGate,
     /// The first ssh, and it lived for the gate time.
     First,
-    /// A later ssh, or there is no gate: the setup is known to work, or failures are no reason to exit.
+    /// A later ssh, or there is no gate: it is known that things work, or failing is no reason to stop.
     Trusted,
 }
 
@@ -35,20 +28,20 @@ impl StartPhase {
     }
 }
 
-/// What follows.
+/// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Restart ssh.
+    /// Start ssh again.
     Restart,
     /// Exit with this status.
     Exit(i32),
-    /// Exit with status 1, and name the gate time as the reason, on stderr too.
+    /// Exit with status 1, and say on stderr too that the gate time is the reason.
     GiveUp,
 }
 
-/// What to do after an ssh in this phase has exited that way. `service` is AUTOSSH_NTSERVICE.
-pub fn decide(ended: ChildExit, standing: StartPhase, service: bool) -> Decision {
-    match (ended, standing) {
+/// What to do after an ssh in this phase has ended that way. `service` is AUTOSSH_NTSERVICE.
+pub fn decide(ended: ChildExit, phase: StartPhase, service: bool) -> Decision {
+    match (ended, phase) {
         (ChildExit::Signal(_), _) => Decision::Restart,
         (ChildExit::Status(0), _) if service => Decision::Restart,
         (ChildExit::Status(0), _) => Decision::Exit(0),

@@ -1,12 +1,347 @@
-//! The forwards that the user asked for, as far as ssh names them.
+//! The forwards that the user asked for: which of them stand, and when ssh is restarted for those that do not
+//! (autossh(1), FORWARDS).
 
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
 
-/// What a server was asked to listen on.
+use crate::event::Action;
+use crate::messages;
+use crate::time::{Time, earliest};
+
+/// The first restart for a refused forward comes this long after the refusal, each further one twice as late.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+/// ssh's lines about its forwards arrive together: this long after the first one all of them are known.
+const SETTLE: Duration = Duration::from_secs(1);
+/// A session that has lived this long on its TCP connection has the forwards that were not refused.
+const PROOF: Duration = Duration::from_secs(30);
+/// A remote forward that never stood, while others do, is worth this many restarts, …
+const LIMITED_TRIES: u32 = 5;
+/// … and no more once this time has passed.
+const LIMITED_TIME: Duration = Duration::from_secs(600);
+
+/// Where a forward listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listen {
-    /// A TCP port, the one that was typed: 0 where the server was to choose.
+    /// A TCP port.
     Port(u16),
-    /// The path of a Unix domain socket.
+    /// A socket's path.
     Path(String),
 }
+
+/// A forward that ssh could not set up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// The server does not listen there.
+    Remote(Listen),
+    /// ssh cannot listen here; one of the addresses that it has tried.
+    Local(SocketAddr),
+}
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Where the server is to listen (`-R`); the same port may be named several times.
+    pub remote: Vec<Listen>,
+    /// Where ssh is to listen here (`-L`, `-D`).
+    pub local: Vec<Listen>,
+    /// A tunnel device is (`-w`): other things than forwards may depend on the session.
+    pub tunnel: bool,
+}
+
+/// What this autossh knows of the forwards.
+#[derive(Debug)]
+pub struct Forwards {
+    asked: Asked,
+    /// The longest time between two restarts.
+    longest: Duration,
+    /// The remote forwards that a proven session had; one that was asked for twice may be here twice.
+    had: Vec<Listen>,
+    /// The restarts for forwards so far, until all stand.
+    series: Option<Series>,
+    session: Option<Session>,
+}
+
+/// Restarts at growing intervals.
+#[derive(Debug)]
+struct Series {
+    began: Time,
+    tries: u32,
+    step: Duration,
+    /// It has been logged as a warning what is refused.
+    warned: bool,
+}
+
+/// What ssh has said of its forwards since it was started.
+#[derive(Debug, Default)]
+struct Session {
+    remote: Vec<Listen>,
+    local: Vec<SocketAddr>,
+    first_refusal: Time,
+    /// When all that was refused is known, and it is decided what to do.
+    decide_at: Option<Time>,
+    retry_at: Option<Time>,
+    proof_at: Option<Time>,
+    /// It uses or offers a shared connection.
+    shared: bool,
+}
+
+/// What is done about refused forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// Restart ssh until they stand: one stood before, or none stands.
+    Persist,
+    /// Restart ssh a few times: others stand, and must not suffer for ever.
+    Try,
+    /// Restart ssh once the local ports are free.
+    AwaitLocal,
+    /// Nothing: a restart cannot help, or would cost more than the forward.
+    LeaveAlone,
+}
+
+/// What the loop must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    None,
+    /// Restart ssh, at no cost to the backoff and the number of starts.
+    Restart,
+    /// Look whether these local addresses are free.
+    CheckLocal(Vec<SocketAddr>),
+}
+
+impl Forwards {
+    /// Nothing is known yet; `poll` is the longest time between two restarts.
+    pub fn new(asked: Asked, poll: Duration) -> Forwards {
+        Forwards { asked, longest: poll, had: Vec::new(), series: None, session: None }
+    }
+
+    /// Whether there are any.
+    pub fn are_asked_for(&self) -> bool {
+        !self.asked.remote.is_empty() || !self.asked.local.is_empty()
+    }
+
+    /// A new ssh runs.
+    pub fn started(&mut self) {
+        self.session = Some(Session::default());
+    }
+
+    /// ssh has ended, or is about to.
+    pub fn stopped(&mut self) {
+        self.session = None;
+    }
+
+    /// ssh's TCP connection stands since `now`.
+    pub fn established(&mut self, now: Time) {
+        let asked = self.are_asked_for();
+        if let Some(session) = self.session.as_mut().filter(|_| asked) {
+            session.proof_at = Some(now.saturating_add(PROOF));
+        }
+    }
+
+    /// ssh uses a shared connection, or shares its own.
+    pub fn shared(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.shared = true;
+        }
+    }
+
+    /// Whether `listen` on the server is one that the user asked for, and not only the monitor.
+    pub fn is_asked_for(&self, listen: &Listen) -> bool {
+        self.asked.remote.contains(listen)
+    }
+
+    /// ssh has said that a forward is refused.
+    pub fn refused(&mut self, refusal: Refusal, now: Time) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if !session.is_refused() {
+            session.first_refusal = now;
+        }
+        match refusal {
+            Refusal::Remote(listen) => session.remote.push(listen),
+            Refusal::Local(address) => session.local.push(address),
+        }
+        if session.decide_at.is_none() {
+            session.decide_at = Some(now.saturating_add(SETTLE));
+        }
+    }
+
+    /// Whether something is refused in this session.
+    pub fn is_refused(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_refused)
+    }
+
+    /// What is refused in this session, for people.
+    pub fn refused_text(&self) -> Option<String> {
+        let session = self.session.as_ref().filter(|session| session.is_refused())?;
+        Some(messages::refused(&session.remote, &session.local))
+    }
+
+    /// A test has passed, or the session has lived for long enough: it has the forwards that it was not refused.
+    pub fn proven(&mut self, actions: &mut Vec<Action>) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        session.proof_at = None;
+        let standing = without(&self.asked.remote, &session.remote);
+        let new = without(&standing, &self.had);
+        self.had.extend(new);
+        if !session.is_refused() && self.series.take().is_some_and(|series| series.warned) {
+            actions.push(Action::info(messages::FORWARDS_STAND));
+        }
+    }
+
+    /// When [`Forwards::take`] has something to do.
+    pub fn due(&self) -> Option<Time> {
+        let session = self.session.as_ref()?;
+        earliest(session.decide_at, earliest(session.retry_at, session.proof_at))
+    }
+
+    /// Does what is due at `now`.
+    pub fn take(&mut self, now: Time, actions: &mut Vec<Action>) -> Step {
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let Some(session) = &mut self.session else {
+            return Step::None;
+        };
+        if is_due(session.proof_at) {
+            self.proven(actions);
+            return Step::None;
+        }
+        if is_due(session.decide_at) {
+            session.decide_at = None;
+            self.decide(now, actions);
+            return Step::None;
+        }
+        if !is_due(session.retry_at) {
+            return Step::None;
+        }
+        session.retry_at = None;
+        match self.plan(now) {
+            Plan::LeaveAlone => Step::None,
+            Plan::Persist | Plan::Try => {
+                self.count_try();
+                actions.push(Action::info(messages::restarting_for(&self.refused_text().unwrap_or_default())));
+                Step::Restart
+            }
+            Plan::AwaitLocal => {
+                Step::CheckLocal(self.session.as_ref().map(|session| session.local.clone()).unwrap_or_default())
+            }
+        }
+    }
+
+    /// The local addresses were looked at. Returns whether ssh is to be restarted.
+    pub fn local_checked(&mut self, free: bool, now: Time, actions: &mut Vec<Action>) -> bool {
+        if self.plan(now) != Plan::AwaitLocal {
+            return false;
+        }
+        self.count_try();
+        if free {
+            actions.push(Action::info(messages::restarting_for(&self.refused_text().unwrap_or_default())));
+            return true;
+        }
+        if let (Some(session), Some(series)) = (&mut self.session, &self.series) {
+            session.retry_at = Some(now.saturating_add(series.step));
+        }
+        false
+    }
+
+    /// The network has come back, or somebody asks for a new try (HUP): the series begins anew.
+    pub fn begin_anew(&mut self, now: Time) {
+        let first = FIRST_RETRY.min(self.longest);
+        let Some(series) = &mut self.series else {
+            return;
+        };
+        *series = Series { began: now, tries: 0, step: first, warned: series.warned };
+        let plan = self.plan(now);
+        if let Some(session) = self.session.as_mut().filter(|session| session.is_refused()) {
+            if plan != Plan::LeaveAlone && session.decide_at.is_none() {
+                let soon = now.saturating_add(first);
+                session.retry_at = Some(session.retry_at.map_or(soon, |at| at.min(soon)));
+            }
+        }
+    }
+
+    /// Decides what to do about all that was refused.
+    fn decide(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let step = FIRST_RETRY.min(self.longest);
+        self.series.get_or_insert(Series { began: now, tries: 0, step, warned: false });
+        let plan = self.plan(now);
+        let text = self.refused_text().unwrap_or_default();
+        let (Some(session), Some(series)) = (&mut self.session, &mut self.series) else {
+            return;
+        };
+        let at = session.first_refusal.saturating_add(series.step).max(now);
+        session.retry_at = (plan != Plan::LeaveAlone).then_some(at);
+        let wait = at.saturating_sub(now);
+        let warning = match plan {
+            Plan::Persist => Some(messages::still_held(&text, wait)),
+            Plan::Try => None,
+            Plan::AwaitLocal => Some(messages::awaiting_local(&text)),
+            Plan::LeaveAlone if series.tries > 0 => Some(messages::never_forwarded(&text)),
+            Plan::LeaveAlone => Some(messages::left_alone(&text)),
+        };
+        match warning {
+            Some(warning) if !series.warned => {
+                series.warned = true;
+                actions.push(Action::warning(warning));
+            }
+            _ if plan == Plan::LeaveAlone => {}
+            _ => actions.push(Action::info(messages::trying_again(&text, wait))),
+        }
+    }
+
+    /// One more restart or look is spent: the next comes twice as late.
+    fn count_try(&mut self) {
+        if let Some(series) = &mut self.series {
+            series.tries = series.tries.saturating_add(1);
+            series.step = series.step.saturating_mul(2).min(self.longest);
+        }
+    }
+
+    /// What is to be done at `now` about what this session is refused.
+    fn plan(&self, now: Time) -> Plan {
+        let Some(session) = self.session.as_ref().filter(|session| session.is_refused()) else {
+            return Plan::LeaveAlone;
+        };
+        let standing = without(&self.asked.remote, &session.remote);
+        let lost = !without(&self.had, &standing).is_empty();
+        if session.shared || (self.asked.tunnel && !lost) {
+            return Plan::LeaveAlone;
+        }
+        let local: Vec<Listen> = session.local.iter().map(|address| Listen::Port(address.port())).collect();
+        let none_stands = standing.is_empty() && without(&self.asked.local, &local).is_empty();
+        let exhausted = self
+            .series
+            .as_ref()
+            .is_some_and(|series| series.tries >= LIMITED_TRIES || now.saturating_sub(series.began) >= LIMITED_TIME);
+        match (session.remote.is_empty(), session.local.is_empty()) {
+            (false, _) if lost || none_stands => Plan::Persist,
+            (false, _) if !exhausted => Plan::Try,
+            (_, false) => Plan::AwaitLocal,
+            (_, true) => Plan::LeaveAlone,
+        }
+    }
+}
+
+impl Session {
+    fn is_refused(&self) -> bool {
+        !self.remote.is_empty() || !self.local.is_empty()
+    }
+}
+
+/// `all` without one of its elements for each in `less`.
+fn without(all: &[Listen], less: &[Listen]) -> Vec<Listen> {
+    let mut rest = all.to_vec();
+    for listen in less {
+        if let Some(index) = rest.iter().position(|other| other == listen) {
+            rest.swap_remove(index);
+        }
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,22 @@
-//! What the connection tests have shown, and what follows from the next result (autossh(1), MONITORING).
+//! What the connection tests have shown so far, and what follows from the next one (autossh(1), MONITORING).
 
 use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::event::{Action, Failure, Outcome};
-use crate::exit_policy::ChildExit;
+use crate::event::{Action, ChildExit, Failure, Outcome, TestTrigger};
 use crate::level::Level;
 use crate::messages;
 use crate::rules::{Monitoring, Rules};
-use crate::test_schedule::{Schedule, TestTrigger};
+use crate::test_schedule::Schedule;
 use crate::time::Time;
 
-/// Number of ssh in a row that exit because an automatic forward was refused, before autossh goes on without a monitor.
+/// After this many ssh in a row that ended because an automatic forward was refused, autossh goes on without a monitor.
 const REFUSALS: u32 = 2;
-/// Number of ssh in a row that fail their first test, after which connection sharing is a likely cause.
+/// After this many ssh in a row that failed their first test, sharing a connection is a likely cause.
 const UNSOUND: u32 = 2;
 
-/// What is known about the traffic through ssh.
+/// What is known of the traffic through ssh.
 #[derive(Debug)]
 pub struct Health {
     monitoring: Monitoring,
@@ -25,18 +24,20 @@ pub struct Health {
     first_poll: Duration,
     /// A test of this autossh has passed once.
     proven: bool,
-    /// Number of ssh in a row that failed a test without passing one before.
+    /// How many ssh in a row have failed a test without passing one before.
     unsound: u32,
-    /// Number of ssh in a row that exited because an automatic forward was refused.
+    /// How many ssh in a row have ended because an automatic forward was refused.
     refusals: u32,
-    said: Said,
-    /// The tests of the running ssh.
+    logged: Logged,
+    /// The ssh being started has no monitor.
+    unavailable: bool,
+    /// The tests of the ssh that runs.
     tests: Option<Tests>,
 }
 
-/// What has been logged and need not be repeated.
+/// What need not be logged again.
 #[derive(Debug, Default)]
-struct Said {
+struct Logged {
     never_passed: Vec<Failure>,
     held: bool,
     shared: bool,
@@ -47,18 +48,27 @@ struct Said {
 struct Tests {
     schedule: Schedule,
     under_way: Option<TestTrigger>,
-    sound: bool,
+    last_passed: Option<Passed>,
     refused: bool,
 }
 
-/// What a test result means for ssh.
+/// A test that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// When.
+    pub at: Time,
+    /// How long it took.
+    pub round_trip: Duration,
+}
+
+/// What a test's outcome means for ssh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing changes.
+    /// Nothing new.
     Nothing,
-    /// This ssh works: its first test has passed.
+    /// This ssh is sound: its first test has passed.
     Healthy,
-    /// This ssh must be restarted.
+    /// This ssh must be started again.
     Down,
 }
 
@@ -72,7 +82,8 @@ impl Health {
             proven: false,
             unsound: 0,
             refusals: 0,
-            said: Said::default(),
+            logged: Logged::default(),
+            unavailable: false,
             tests: None,
         }
     }
@@ -82,7 +93,7 @@ impl Health {
         self.monitoring != Monitoring::Off
     }
 
-    /// Whether a failed test restarts ssh: the monitor was asked for, or has passed a test.
+    /// Whether a failed test can cost the ssh that runs: the monitor was asked for, or has passed once.
     pub fn has_consequence(&self) -> bool {
         match self.monitoring {
             Monitoring::Off => false,
@@ -91,14 +102,30 @@ impl Health {
         }
     }
 
-    /// An ssh was started at `now`; `waits` if readiness is still to be reported.
+    /// The ssh being started has no monitor, for want of a port or a descriptor.
+    pub fn unavailable(&mut self) {
+        self.unavailable = true;
+    }
+
+    /// The last test that the ssh that runs has passed.
+    pub fn last_passed(&self) -> Option<Passed> {
+        self.tests.as_ref().and_then(|tests| tests.last_passed)
+    }
+
+    /// Whether the ssh that runs is tested.
+    pub fn is_tested(&self) -> bool {
+        self.tests.is_some()
+    }
+
+    /// An ssh has been started at `now`, with a monitor; somebody `waits` to hear that traffic flows.
     pub fn started(&mut self, now: Time, waits: bool) {
-        // An automatic monitor must pass a test before it has consequences.
+        // An automatic monitor wants to have passed before it is needed.
         let early = waits || !self.has_consequence();
-        self.tests = self.is_monitored().then(|| Tests {
+        let available = !core::mem::take(&mut self.unavailable);
+        self.tests = (available && self.is_monitored()).then(|| Tests {
             schedule: Schedule::new(now, self.first_poll, self.poll, early),
             under_way: None,
-            sound: false,
+            last_passed: None,
             refused: false,
         });
     }
@@ -108,37 +135,40 @@ impl Health {
         self.tests.as_ref().filter(|tests| tests.under_way.is_none()).map(|tests| tests.schedule.due())
     }
 
-    /// Takes the test that is due at `now`; it counts as begun.
+    /// The test that is due at `now`, which counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
         let tests = self.tests.as_mut().filter(|tests| tests.under_way.is_none())?;
         tests.under_way = tests.schedule.take(now);
         tests.under_way
     }
 
-    /// Makes the next test due now.
+    /// The next test is due now.
     pub fn run_now(&mut self, now: Time) {
         if let Some(tests) = &mut self.tests {
             tests.schedule.run_now(now);
         }
     }
 
-    /// The network has changed. Returns whether this brought the next test forward, and not an earlier change.
-    pub fn network_changed(&mut self, now: Time) -> bool {
-        self.tests.as_mut().is_some_and(|tests| tests.schedule.changed(now))
+    /// The network has changed, which is to be heeded from `from` on. Returns whether the next test was brought forward,
+    /// and not by an earlier change already.
+    pub fn network_changed(&mut self, from: Time) -> bool {
+        let consequence = self.has_consequence();
+        self.tests.as_mut().is_some_and(|tests| consequence && tests.schedule.changed(from))
     }
 
-    /// The machine was suspended: the current test is dropped.
-    pub fn resumed(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if let Some(tests) = &mut self.tests {
-            let interrupted = tests.under_way.take();
-            if interrupted.is_some() {
-                actions.push(Action::DropTest);
-            }
-            tests.schedule.resumed(now, interrupted.is_some_and(|trigger| trigger != TestTrigger::Early));
+    /// The machine `slept`, or autossh was stopped: a test under way is made again.
+    pub fn resumed(&mut self, slept: bool, now: Time, actions: &mut Vec<Action>) {
+        let Some(tests) = &mut self.tests else {
+            return;
+        };
+        // A test is interrupted once: whoever continues us again and again must not keep it from ever finishing.
+        let interrupted = tests.under_way.is_some_and(|trigger| trigger != TestTrigger::Early);
+        if tests.schedule.resumed(slept, now, interrupted) && tests.under_way.take().is_some() {
+            actions.push(Action::DropTest);
         }
     }
 
-    /// ssh is being terminated: there is nothing more to test.
+    /// ssh is going to end: there is nothing more to test.
     pub fn stop(&mut self, actions: &mut Vec<Action>) {
         if self.tests.as_ref().is_some_and(|tests| tests.under_way.is_some()) {
             actions.push(Action::DropTest);
@@ -146,33 +176,34 @@ impl Health {
         self.tests = None;
     }
 
-    /// ssh has reported that the server refused the monitor's forward.
+    /// ssh has said that the monitor's forward was refused on the server.
     pub fn forward_refused(&mut self, actions: &mut Vec<Action>) {
         if let Some(tests) = &mut self.tests {
             tests.refused = true;
-            if !self.said.held {
-                self.said.held = true;
+            if !self.logged.held {
+                self.logged.held = true;
                 actions.push(Action::warning(messages::forward_refused(self.monitoring)));
             }
         }
     }
 
-    /// ssh has exited by itself.
+    /// ssh has ended by itself.
     pub fn ended(&mut self, ended: ChildExit, actions: &mut Vec<Action>) {
         let refused = self.tests.as_ref().is_some_and(|tests| tests.refused);
         self.stop(actions);
         if self.has_consequence() || !refused || ended != ChildExit::Status(255) {
             return;
         }
-        // With ExitOnForwardFailure our automatic forward has ended the session.
+        // ExitOnForwardFailure has made our forward, which nobody asked for, cost the user the session.
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= REFUSALS {
             self.monitoring = Monitoring::Off;
+            actions.push(Action::CloseMonitor);
             actions.push(Action::warning(messages::WITHOUT_MONITOR));
         }
     }
 
-    /// The current test finished at `now`.
+    /// The test under way has finished at `now`.
     pub fn tested(&mut self, outcome: &Outcome, now: Time, actions: &mut Vec<Action>) -> Verdict {
         let consequence = self.has_consequence();
         let Some(tests) = &mut self.tests else {
@@ -181,15 +212,16 @@ impl Health {
         let Some(trigger) = tests.under_way.take() else {
             return Verdict::Nothing;
         };
+        tests.schedule.finished();
         match outcome {
-            Outcome::Passed => {
-                let first = !tests.sound;
-                tests.sound = true;
+            Outcome::Passed { round_trip_us } => {
+                let first = tests.last_passed.is_none();
+                tests.last_passed = Some(Passed { at: now, round_trip: Duration::from_micros(*round_trip_us) });
                 tests.schedule.passed();
                 self.proven = true;
                 self.unsound = 0;
                 self.refusals = 0;
-                self.said = Said::default();
+                self.logged = Logged::default();
                 actions.push(Action::TouchPidFile);
                 actions.push(Action::debug("connection ok"));
                 if first { Verdict::Healthy } else { Verdict::Nothing }
@@ -201,31 +233,33 @@ impl Health {
             Outcome::Failed(failure, why) if trigger == TestTrigger::Early => {
                 let level = if *failure == Failure::Foreign { Level::Warning } else { Level::Debug };
                 actions.push(Action::Log(level, format!("early connection test failed: {why}")));
-                let long = tests.schedule.early_failed(now);
-                // Where nothing listens yet, ssh may still be asking for a password.
-                if long && *failure != Failure::NoListener {
-                    self.say_never_passed(*failure, actions);
+                // If nothing listens yet, ssh may still be asking for a password.
+                if tests.schedule.early_failed(now) && *failure != Failure::NoListener {
+                    self.log_never_passed(*failure, actions);
                 }
+                Verdict::Nothing
+            }
+            Outcome::Failed(Failure::NoListener, why)
+                if trigger == TestTrigger::Change && tests.last_passed.is_none() =>
+            {
+                tests.schedule.take_back();
+                actions.push(Action::debug(format!("ssh is still logging in: {why}")));
                 Verdict::Nothing
             }
             Outcome::Failed(failure, why) if !consequence => {
                 let level = if *failure == Failure::Foreign { Level::Warning } else { Level::Debug };
                 actions.push(Action::Log(level, why.clone()));
-                self.say_never_passed(*failure, actions);
+                self.log_never_passed(*failure, actions);
                 Verdict::Nothing
             }
-            Outcome::Failed(Failure::Foreign, why) => {
-                actions.push(Action::warning(why.as_str()));
-                actions.push(Action::info("port down, restarting ssh"));
-                Verdict::Down
-            }
             Outcome::Failed(failure, why) => {
-                if !tests.sound {
+                let passed_before = tests.last_passed.is_some();
+                if !passed_before {
                     self.unsound = self.unsound.saturating_add(1);
                 }
-                let (failure, sound) = (*failure, tests.sound);
-                actions.push(Action::info(why.as_str()));
-                self.explain(failure, sound, actions);
+                let level = if *failure == Failure::Foreign { Level::Warning } else { Level::Info };
+                actions.push(Action::Log(level, why.clone()));
+                self.explain(*failure, passed_before, actions);
                 actions.push(Action::info("port down, restarting ssh"));
                 Verdict::Down
             }
@@ -233,25 +267,28 @@ impl Health {
     }
 
     /// Logs the likely reason of a failed test that restarts ssh.
-    fn explain(&mut self, failure: Failure, sound: bool, actions: &mut Vec<Action>) {
+    fn explain(&mut self, failure: Failure, passed_before: bool, actions: &mut Vec<Action>) {
+        if failure == Failure::Foreign {
+            return;
+        }
         if !self.proven {
-            self.say_never_passed(failure, actions);
-        } else if !sound && failure != Failure::NoListener && !self.said.held {
-            self.said.held = true;
+            self.log_never_passed(failure, actions);
+        } else if !passed_before && failure != Failure::NoListener && !self.logged.held {
+            self.logged.held = true;
             actions.push(Action::warning(messages::port_held(self.monitoring)));
         }
-        if self.unsound >= UNSOUND && !self.said.shared {
-            self.said.shared = true;
+        if self.unsound >= UNSOUND && !self.logged.shared {
+            self.logged.shared = true;
             actions.push(Action::warning(messages::SHARED));
         }
     }
 
-    /// Says once what the first failures mean, each kind for itself.
-    fn say_never_passed(&mut self, failure: Failure, actions: &mut Vec<Action>) {
+    /// Logs once what the first failures mean, each kind for itself.
+    fn log_never_passed(&mut self, failure: Failure, actions: &mut Vec<Action>) {
         // Both mean that forwarding is refused.
         let kind = if failure == Failure::NoListener { Failure::Closed } else { failure };
-        if !self.proven && kind != Failure::Foreign && !self.said.never_passed.contains(&kind) {
-            self.said.never_passed.push(kind);
+        if !self.proven && kind != Failure::Foreign && !self.logged.never_passed.contains(&kind) {
+            self.logged.never_passed.push(kind);
             actions.push(Action::warning(messages::never_passed(self.monitoring, failure)));
         }
     }

@@ -1,158 +1,238 @@
 //! What each event does in each state. Pure: no clock, no process, no socket.
 //!
-//! The caller passes events in the order of their priority, [`Event::Tick`] last, and carries out the actions that are
-//! returned.
+//! The caller hands in what has happened in the order of its priority, [`Event::Tick`] last, and carries out the actions
+//! that come back.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::backoff::{self, HoldOff};
-use crate::event::{Action, Event, Exit};
-use crate::exit_policy::{self, ChildExit, Decision, StartPhase};
-use crate::health::{Health, Verdict};
+use crate::event::{Action, ChildExit, Event, Exit, TestTrigger};
+use crate::exit_policy::{self, Decision, StartPhase};
+use crate::forwards::{Forwards, Step};
+use crate::health::{Health, Passed, Verdict};
 use crate::level::Level;
+use crate::link::{Due, Link, LinkWatch};
 use crate::messages;
+use crate::outage::Outage;
 use crate::rules::Rules;
 use crate::state::{State, StopPhase, Then};
-use crate::test_schedule::TestTrigger;
-use crate::time::Time;
-use crate::time::in_units;
+use crate::time::{Time, in_units};
+use crate::timers::Timer;
 
-/// Time from SIGTERM to SIGKILL when ssh is terminated (autossh(1), SIGNALS).
+/// How long ssh may take to heed TERM before it gets KILL (autossh(1), SIGNALS).
 const TERM_TIME: Duration = Duration::from_secs(5);
-/// Time after SIGKILL until autossh exits without ssh: the kernel may keep it without limit.
+/// How long a killed ssh may take to be gone before autossh leaves without it: the kernel can hold it for ever.
 const KILL_TIME: Duration = Duration::from_secs(5);
-/// Time from a network change to the end of a backoff wait, since an address and its route are two changes.
+/// A network change ends a backoff wait this much later, since an address and its route are two changes.
 const START_SETTLE: Duration = Duration::from_millis(200);
-/// Time after which an ssh without a monitor counts as up (autossh(1), SYSTEMD).
-const UP_TIME: Duration = Duration::from_secs(1);
-/// Time after which readiness is reported in any case, so that an unreachable server does not delay the boot.
-const READY_TIME: Duration = Duration::from_secs(30);
+/// Network changes are read at intervals no shorter than this: a busy container host has many.
+const COALESCE: Duration = Duration::from_millis(200);
 
-/// The state machine of autossh.
+/// The state, and all that decides what an event does in it.
 #[derive(Debug)]
 pub struct Machine {
-    rules: Rules,
+    pub(crate) rules: Rules,
     random: fn() -> u64,
-    started_at: Time,
-    state: State,
+    pub(crate) started_at: Time,
+    pub(crate) state: State,
     starts: u64,
+    /// How many of the starts were for the sake of a forward, and do not count.
+    retries: u64,
     tries: u32,
     last_start: Time,
     hold_off: HoldOff,
-    health: Health,
-    /// systemd still waits for readiness.
-    readiness_pending: bool,
-    normal_end_said: bool,
+    /// Network changes are heeded from then on, while ssh runs.
+    coalesce_until: Time,
+    pub(crate) health: Health,
+    pub(crate) forwards: Forwards,
+    pub(crate) link: Option<LinkWatch>,
+    pub(crate) outage: Outage,
+    /// systemd still waits to hear that traffic flows.
+    pub(crate) readiness_pending: bool,
+    normal_end_logged: bool,
 }
 
 impl Machine {
-    /// Starts at `started_at`; `random` provides the jitter; `readiness_pending` if systemd waits for readiness.
+    /// Begins at `started_at`; `random` gives the jitter; `readiness_pending` if systemd waits to hear that the service is
+    /// up.
     pub fn new(rules: Rules, started_at: Time, random: fn() -> u64, readiness_pending: bool) -> Machine {
         Machine {
             random,
             started_at,
             state: State::Waiting { until: started_at },
             starts: 0,
+            retries: 0,
             tries: 0,
             last_start: Time::ZERO,
             hold_off: HoldOff::new(rules.poll),
+            coalesce_until: Time::ZERO,
             health: Health::new(&rules),
+            forwards: Forwards::new(rules.forwards.clone(), rules.poll),
+            link: None,
+            outage: Outage::default(),
             readiness_pending,
-            normal_end_said: false,
+            normal_end_logged: false,
             rules,
         }
     }
 
-    /// The current state.
+    /// The state.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// How many times ssh was started.
+    /// How often ssh has been started.
     pub fn starts(&self) -> u64 {
         self.starts
     }
 
-    /// Whether ssh is to be given the monitor's forwards.
+    /// Whether connections are tested, if a monitor can be had.
     pub fn is_monitored(&self) -> bool {
         self.health.is_monitored()
     }
 
-    /// From when on network changes are acted on, if they are at all.
+    /// The last test that the ssh that runs has passed.
+    pub fn last_passed(&self) -> Option<Passed> {
+        self.health.last_passed()
+    }
+
+    /// The forwards that the ssh that runs was refused, for people.
+    pub fn refused_forwards(&self) -> Option<String> {
+        self.forwards.refused_text()
+    }
+
+    /// From when on network changes are of interest, if they are.
     pub fn heeds_network_from(&self) -> Option<Time> {
-        let heeds = match self.state {
-            State::Waiting { .. } => true,
-            State::Running { .. } => self.health.has_consequence(),
-            State::Starting | State::Stopping { .. } | State::Over => false,
+        let from = match self.state {
+            State::Waiting { .. } => Some(self.hold_off.until()),
+            State::Running { .. } if self.forwards.is_refused() || self.is_roaming() => Some(self.coalesce_until),
+            State::Running { .. } => self.health.has_consequence().then(|| self.hold_off.until()),
+            State::Starting | State::Stopping { .. } | State::Over => None,
         };
-        (heeds && self.rules.watch_network).then(|| self.hold_off.until())
+        from.filter(|_| self.rules.watch_network)
     }
 
-    /// When [`Event::Tick`] is due, if nothing else happens.
+    /// When [`Event::Tick`] is due next, if nothing else happens.
     pub fn deadline(&self) -> Option<Time> {
-        let next = match self.state {
-            State::Waiting { until } => Some(until),
-            State::Running { .. } => earliest(self.health.due(), self.ready_at()),
-            State::Stopping { then: Then::Restart, phase: StopPhase::Kill(_) } => None,
-            State::Stopping { phase: StopPhase::Term(at) | StopPhase::Kill(at), .. } => Some(at),
-            State::Starting | State::Over => return None,
-        };
-        let ready = self.readiness_pending.then(|| self.started_at.saturating_add(READY_TIME));
-        earliest(earliest(next, ready), self.lifetime_deadline().filter(|_| !self.state.is_leaving()))
+        Timer::ALL.into_iter().filter_map(|timer| self.due_at(timer)).min()
     }
 
-    /// Handles `event` at `now`, and returns what to do.
+    /// What `event` at `now` leads to.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
             Event::Stop(signal) => self.stop(signal, now, &mut actions),
             Event::Restart => self.restart(now, &mut actions),
+            Event::MonitorUnavailable(why) => {
+                self.health.unavailable();
+                actions.push(Action::warning(messages::no_monitor(&why)));
+            }
             Event::Started(pid) => self.started(pid, now, &mut actions),
             Event::NotStarted(why) => self.not_started(&why, now, &mut actions),
-            Event::ForwardRefused => self.health.forward_refused(&mut actions),
-            Event::ChildExited(ended) => self.ended(ended, now, &mut actions),
-            Event::Resumed => {
+            Event::MonitorRefused => self.health.forward_refused(&mut actions),
+            Event::Refused(refusal) => self.forwards.refused(refusal, now),
+            Event::ChildExited(exit, said) => self.child_exited(exit, said.as_deref(), now, &mut actions),
+            Event::Slept => {
                 self.hold_off.reset();
-                self.health.resumed(now, &mut actions);
+                self.health.resumed(true, now, &mut actions);
             }
+            Event::Continued => self.health.resumed(false, now, &mut actions),
             Event::Tested(outcome) => match self.health.tested(&outcome, now, &mut actions) {
                 Verdict::Nothing => {}
                 Verdict::Healthy => {
-                    self.hold_off.reset();
-                    self.ready(&mut actions);
+                    self.sound(&mut actions);
+                    self.forwards.proven(&mut actions);
+                    self.notify_ready(&mut actions);
                 }
-                Verdict::Down => self.end_ssh(Then::Restart, now, &mut actions),
+                Verdict::Down => {
+                    self.outage.failed("port down".into());
+                    self.end_ssh(Then::Restart, now, &mut actions);
+                }
             },
+            Event::LinkSeen(link) => self.link_seen(link, now),
+            Event::AddressChecked(gone) => self.address_checked(gone, now, &mut actions),
+            Event::LocalChecked(free) => {
+                if self.forwards.local_checked(free, now, &mut actions) {
+                    self.end_ssh(Then::Retry, now, &mut actions);
+                }
+            }
             Event::NetworkChanged => self.network_changed(now, &mut actions),
-            Event::Hangup => self.prod(now, &mut actions),
+            Event::Hangup => self.hangup(now, &mut actions),
             Event::TestNow => match self.state {
                 State::Waiting { .. } => self.state = State::Waiting { until: now },
                 State::Running { .. } => self.health.run_now(now),
                 State::Starting | State::Stopping { .. } | State::Over => {}
             },
-            Event::Tick => self.tick(now, &mut actions),
+            Event::Tick => {
+                for timer in Timer::ALL {
+                    if self.due_at(timer).is_some_and(|at| at <= now) {
+                        self.expired(timer, now, &mut actions);
+                    }
+                }
+            }
         }
         actions
     }
 
+    /// A timer has expired.
+    fn expired(&mut self, timer: Timer, now: Time, actions: &mut Vec<Action>) {
+        match (timer, self.state) {
+            (Timer::Readiness, _) => self.notify_ready(actions),
+            (Timer::Lifetime, _) => {
+                actions.push(Action::info("exceeded maximum time to live, shutting down"));
+                self.end_ssh(Then::Exit(Exit::Status(0)), now, actions);
+            }
+            (Timer::Start, _) => self.start(now, actions),
+            (Timer::Stop, State::Stopping { then, phase: StopPhase::Term(_) }) => {
+                actions.push(Action::info("ssh does not end, killing it"));
+                actions.push(Action::Kill);
+                self.state = State::Stopping { then, phase: StopPhase::Kill(now.saturating_add(KILL_TIME)) };
+            }
+            (Timer::Stop, State::Stopping { then: Then::Exit(exit), phase: StopPhase::Kill(_) }) => {
+                actions.push(Action::Log(Level::Error, "ssh does not end even when killed, leaving it".into()));
+                self.exit(exit, actions);
+            }
+            (Timer::Stop, _) => {}
+            (Timer::Sound, _) => self.sound(actions),
+            (Timer::Forwards, _) => match self.forwards.take(now, actions) {
+                Step::None => {}
+                Step::Restart => self.end_ssh(Then::Retry, now, actions),
+                Step::CheckLocal(addresses) => actions.push(Action::CheckLocal(addresses)),
+            },
+            (Timer::Link, _) => match self.link.as_mut().and_then(|link| link.take(now)) {
+                Some(Due::Look) => actions.push(Action::FindLink),
+                Some(Due::Check) => actions.push(Action::CheckAddress),
+                None => {}
+            },
+            (Timer::Test, _) => {
+                let due = self.health.take(now);
+                if due == Some(TestTrigger::Change) {
+                    self.hold_off.arm(now);
+                }
+                actions.extend(due.map(Action::Test));
+            }
+        }
+    }
+
     fn stop(&mut self, signal: i32, now: Time, actions: &mut Vec<Action>) {
-        let end = Exit::Signal(signal);
+        let exit = Exit::Signal(signal);
         match &mut self.state {
             State::Over => {}
             State::Waiting { .. } | State::Starting | State::Running { .. } => {
                 actions.push(Action::info(messages::stop_signal(signal)));
-                self.end_ssh(Then::Exit(end), now, actions);
+                self.end_ssh(Then::Exit(exit), now, actions);
             }
             State::Stopping { then: Then::Exit(Exit::Signal(_)), phase } => {
                 actions.push(Action::info(format!("received signal to exit ({signal}) again, killing ssh")));
                 *phase = StopPhase::Kill(now.saturating_add(KILL_TIME));
                 actions.push(Action::Kill);
             }
-            State::Stopping { then, .. } => {
+            State::Stopping { .. } => {
                 actions.push(Action::info(messages::stop_signal(signal)));
-                *then = Then::Exit(end);
+                self.end_ssh(Then::Exit(exit), now, actions);
             }
         }
     }
@@ -163,16 +243,17 @@ impl Machine {
                 actions.push(Action::info("signalled to start ssh now"));
                 self.state = State::Waiting { until: now };
             }
-            State::Running { .. } => {
+            // Whoever signals may know already that it is executed.
+            State::Starting | State::Running { .. } => {
                 actions.push(Action::info("signalled to kill and restart ssh"));
                 self.end_ssh(Then::Restart, now, actions);
             }
-            // A start or something more important is under way.
-            State::Starting | State::Stopping { .. } | State::Over => {}
+            // It comes to the same, or something more important is under way.
+            State::Stopping { .. } | State::Over => {}
         }
     }
 
-    fn prod(&mut self, now: Time, actions: &mut Vec<Action>) {
+    fn hangup(&mut self, now: Time, actions: &mut Vec<Action>) {
         match self.state {
             State::Waiting { until } => {
                 self.tries = 0;
@@ -181,63 +262,123 @@ impl Machine {
                     actions.push(Action::info("prodded: starting ssh now"));
                 }
             }
-            // The next start will not wait.
+            State::Running { .. } => self.forwards.begin_anew(now),
+            // The start that follows will not wait.
             State::Stopping { then: Then::Restart, .. } => self.tries = 0,
-            State::Starting | State::Running { .. } | State::Stopping { .. } | State::Over => {}
+            State::Starting | State::Stopping { .. } | State::Over => {}
         }
     }
 
     fn started(&mut self, pid: i32, now: Time, actions: &mut Vec<Action>) {
         actions.push(Action::info(format!("ssh child pid is {pid}")));
-        self.state = State::Running { pid, since: now };
+        // It may have been told to end meanwhile.
+        if self.state != State::Starting {
+            return;
+        }
+        self.state = State::Running { since: now };
         self.health.started(now, self.readiness_pending);
+        self.forwards.started();
+        self.coalesce_until = Time::ZERO;
+        let watched = self.may_roam() || self.readiness_pending || self.forwards.are_asked_for();
+        self.link = watched.then(|| LinkWatch::new(now));
     }
 
     fn not_started(&mut self, why: &str, now: Time, actions: &mut Vec<Action>) {
         let text = format!("cannot start ssh: {why}");
-        if self.starts <= 1 {
-            actions.push(Action::Explain(Level::Error, text));
-            self.exit(Exit::Status(1), actions);
-        } else {
-            actions.push(Action::Log(Level::Error, text));
-            self.retry(now, actions);
-        }
-    }
-
-    fn ended(&mut self, ended: ChildExit, now: Time, actions: &mut Vec<Action>) {
         match self.state {
-            State::Running { since, .. } => {
-                let lived = now.saturating_sub(since);
-                self.health.ended(ended, actions);
-                if lived >= backoff::enough(self.rules.poll) {
-                    self.hold_off.reset();
-                }
-                self.ended_by_itself(ended, lived, now, actions);
+            State::Stopping { then: Then::Exit(exit), .. } => self.exit(exit, actions),
+            _ if self.starts <= 1 => {
+                actions.push(Action::Explain(Level::Error, text));
+                self.exit(Exit::Status(1), actions);
             }
-            State::Stopping { then: Then::Restart, .. } => self.retry(now, actions),
-            State::Stopping { then: Then::Exit(end), .. } => self.exit(end, actions),
-            State::Waiting { .. } | State::Starting | State::Over => {}
+            _ => {
+                self.outage.failed(text.clone());
+                actions.push(Action::Log(Level::Error, text));
+                self.retry(now, actions);
+            }
         }
     }
 
-    fn ended_by_itself(&mut self, ended: ChildExit, lived: Duration, now: Time, actions: &mut Vec<Action>) {
-        let standing = StartPhase::of(self.starts, lived, self.rules.gate_time);
-        let verdict = exit_policy::decide(ended, standing, self.rules.service);
-        let (level, text) = messages::child_exit(ended, verdict);
+    fn child_exited(&mut self, exit: ChildExit, said: Option<&str>, now: Time, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Running { since } => self.ended_by_itself(exit, said, now.saturating_sub(since), now, actions),
+            // Killed before it was executed.
+            State::Starting => self.ended_by_itself(exit, said, Duration::ZERO, now, actions),
+            State::Stopping { then: Then::Restart, .. } => self.retry(now, actions),
+            State::Stopping { then: Then::Retry, .. } => {
+                self.retries = self.retries.saturating_add(1);
+                self.state = State::Waiting { until: now };
+            }
+            State::Stopping { then: Then::Exit(exit), .. } => self.exit(exit, actions),
+            State::Waiting { .. } | State::Over => {}
+        }
+    }
+
+    fn ended_by_itself(
+        &mut self,
+        exit: ChildExit,
+        said: Option<&str>,
+        lived: Duration,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let refused = self.forwards.refused_text();
+        self.health.ended(exit, actions);
+        self.session_over();
+        if lived >= backoff::enough(self.rules.poll) {
+            self.hold_off.reset();
+        }
+        let phase = StartPhase::of(self.starts, lived, self.rules.gate_time);
+        let decision = exit_policy::decide(exit, phase, self.rules.service);
+        let (level, text) = messages::child_exit(exit, decision);
         actions.push(Action::Log(level, text));
-        if ended == ChildExit::Status(0) && self.rules.no_command && !self.normal_end_said {
-            self.normal_end_said = true;
+        if exit == ChildExit::Status(0) && self.rules.no_command && !self.normal_end_logged {
+            self.normal_end_logged = true;
             actions.push(Action::Explain(Level::Warning, messages::NORMAL_END.into()));
         }
-        match verdict {
-            Decision::Restart => self.retry(now, actions),
+        match decision {
+            Decision::Restart => {
+                self.outage.failed(messages::last_failure(exit, said));
+                self.retry(now, actions);
+            }
             Decision::Exit(status) => self.exit(Exit::Status(status), actions),
             Decision::GiveUp => {
                 let perhaps_the_monitor = self.is_monitored() && !self.health.has_consequence();
-                actions.push(Action::Explain(level, messages::gate(ended, self.rules.gate_time, perhaps_the_monitor)));
+                let text = messages::gate(exit, self.rules.gate_time, perhaps_the_monitor, refused.as_deref());
+                actions.push(Action::Explain(level, text));
                 self.exit(Exit::Status(1), actions);
             }
         }
+    }
+
+    fn link_seen(&mut self, found: Link, now: Time) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        link.seen(found, now);
+        match found {
+            Link::Established => self.forwards.established(now),
+            Link::Shared => self.forwards.shared(),
+            Link::None | Link::Unknown => {}
+        }
+    }
+
+    fn address_checked(&mut self, gone: Option<String>, now: Time, actions: &mut Vec<Action>) {
+        if let Some(address) = self.link.as_mut().and_then(|link| link.checked(gone)) {
+            let text = messages::address_gone(&address);
+            actions.push(Action::info(text.as_str()));
+            self.end_ssh(Then::Restart, now, actions);
+        }
+    }
+
+    /// Whether the loss of ssh's local address may restart it. Without -N and a monitor it may be a shell in use.
+    fn may_roam(&self) -> bool {
+        self.rules.watch_network && (self.rules.no_command || self.is_monitored())
+    }
+
+    /// Whether the loss of ssh's local address would be noticed now.
+    fn is_roaming(&self) -> bool {
+        self.may_roam() && self.link.as_ref().is_some_and(|link| link.found() == Link::Established)
     }
 
     fn network_changed(&mut self, now: Time, actions: &mut Vec<Action>) {
@@ -251,60 +392,37 @@ impl Machine {
                 }
             }
             State::Running { .. } => {
-                if self.health.network_changed(now) {
+                self.coalesce_until = now.saturating_add(COALESCE);
+                if self.health.network_changed(now.max(self.hold_off.until())) {
                     actions.push(Action::debug("the network has changed: testing the connection soon"));
                 }
+                if self.is_roaming() {
+                    if let Some(link) = &mut self.link {
+                        link.network_changed(now);
+                    }
+                }
+                self.forwards.begin_anew(now);
             }
             State::Starting | State::Stopping { .. } | State::Over => {}
         }
     }
 
-    fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if self.ready_at().is_some_and(|at| at <= now) || self.started_at.saturating_add(READY_TIME) <= now {
-            self.ready(actions);
-        }
-        if !self.state.is_leaving() && self.lifetime_deadline().is_some_and(|death| death <= now) {
-            actions.push(Action::info("exceeded maximum time to live, shutting down"));
-            self.end_ssh(Then::Exit(Exit::Status(0)), now, actions);
-        }
-        match self.state {
-            State::Waiting { until } if until <= now => self.start(now, actions),
-            State::Running { .. } => {
-                let due = self.health.take(now);
-                if due == Some(TestTrigger::Change) {
-                    self.hold_off.arm(now);
-                }
-                actions.extend(due.map(Action::Test));
-            }
-            State::Stopping { then, phase: StopPhase::Term(at) } if at <= now => {
-                actions.push(Action::info("ssh does not end, killing it"));
-                actions.push(Action::Kill);
-                self.state = State::Stopping { then, phase: StopPhase::Kill(now.saturating_add(KILL_TIME)) };
-            }
-            State::Stopping { then: Then::Exit(end), phase: StopPhase::Kill(at) } if at <= now => {
-                actions.push(Action::Log(Level::Error, "ssh does not end even when killed, leaving it".into()));
-                self.exit(end, actions);
-            }
-            State::Waiting { .. } | State::Starting | State::Stopping { .. } | State::Over => {}
-        }
-    }
-
-    /// Starts ssh, unless AUTOSSH_MAXSTART is reached.
+    /// Starts ssh, unless it has been started often enough (AUTOSSH_MAXSTART).
     fn start(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if self.rules.max_starts.is_some_and(|most| self.starts >= most) {
+        if self.may_not_start() {
             return self.no_more_starts(actions);
         }
         self.starts = self.starts.saturating_add(1);
         self.last_start = now;
-        let of = self.rules.max_starts.map(|most| format!(" of {most}")).unwrap_or_default();
-        actions.push(Action::info(format!("starting ssh (count {}{of})", self.starts)));
+        let of = self.rules.max_starts.map(|limit| format!(" of {limit}")).unwrap_or_default();
+        actions.push(Action::info(format!("starting ssh (count {}{of})", self.counted_starts())));
         self.state = State::Starting;
-        actions.push(Action::Start);
+        actions.push(Action::Start { monitored: self.is_monitored() });
     }
 
-    /// Plans the next start: ssh is gone.
+    /// There is no ssh any more and there shall be another.
     fn retry(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if self.rules.max_starts.is_some_and(|most| self.starts >= most) {
+        if self.may_not_start() {
             return self.no_more_starts(actions);
         }
         let poll = self.rules.poll;
@@ -312,9 +430,19 @@ impl Machine {
         let wait = backoff::wait(poll, self.tries, (self.random)());
         if !wait.is_zero() {
             let seconds = in_units(wait, Duration::from_secs(1));
-            actions.push(Action::info(format!("waiting {seconds} s before the next start")));
+            let warning = self.outage.warning(wait).map(Action::warning);
+            actions.push(warning.unwrap_or_else(|| Action::info(format!("waiting {seconds} s before the next start"))));
         }
         self.state = State::Waiting { until: now.saturating_add(wait) };
+    }
+
+    /// The starts that AUTOSSH_MAXSTART counts.
+    fn counted_starts(&self) -> u64 {
+        self.starts.saturating_sub(self.retries)
+    }
+
+    fn may_not_start(&self) -> bool {
+        self.rules.max_starts.is_some_and(|limit| self.counted_starts() >= limit)
     }
 
     fn no_more_starts(&mut self, actions: &mut Vec<Action>) {
@@ -325,55 +453,49 @@ impl Machine {
         self.exit(Exit::Status(0), actions);
     }
 
-    /// Terminates ssh, if there is one, and then goes on with `then`.
+    /// Ends ssh, if there is one, and then does what is said.
     fn end_ssh(&mut self, then: Then, now: Time, actions: &mut Vec<Action>) {
+        let was_leaving = self.state.is_leaving();
         match (&mut self.state, then) {
             (State::Running { .. } | State::Starting, _) => {
                 self.health.stop(actions);
-                if matches!(then, Then::Exit(_)) {
-                    actions.push(Action::NotifyStopping);
-                }
+                self.session_over();
                 actions.push(Action::Term);
                 self.state = State::Stopping { then, phase: StopPhase::Term(now.saturating_add(TERM_TIME)) };
             }
             (State::Stopping { then: next, .. }, _) => *next = then,
-            (State::Waiting { .. }, Then::Exit(end)) => self.exit(end, actions),
-            (State::Waiting { .. }, Then::Restart) | (State::Over, _) => {}
+            (State::Waiting { .. }, Then::Exit(exit)) => self.exit(exit, actions),
+            (State::Waiting { .. }, Then::Restart | Then::Retry) | (State::Over, _) => {}
+        }
+        if !was_leaving && matches!(self.state, State::Stopping { then: Then::Exit(_), .. }) {
+            // Whoever starts another autossh for this tunnel now may need the port at once.
+            actions.push(Action::CloseMonitor);
+            actions.push(Action::NotifyStopping);
         }
     }
 
-    fn exit(&mut self, end: Exit, actions: &mut Vec<Action>) {
+    /// What was known of the ssh that ran is of no more interest.
+    fn session_over(&mut self) {
+        self.link = None;
+        self.forwards.stopped();
+    }
+
+    fn exit(&mut self, exit: Exit, actions: &mut Vec<Action>) {
         self.state = State::Over;
-        actions.push(Action::Exit(end));
+        actions.push(Action::Exit(exit));
     }
 
-    /// When AUTOSSH_MAXLIFETIME is over.
-    fn lifetime_deadline(&self) -> Option<Time> {
-        self.rules.lifetime.map(|lifetime| self.started_at.saturating_add(lifetime))
+    /// The ssh that runs is sound: traffic flows, or it has lived for long enough.
+    fn sound(&mut self, actions: &mut Vec<Action>) {
+        self.hold_off.reset();
+        actions.extend(self.outage.over().map(Action::info));
     }
 
-    /// When an ssh without a monitor counts as up.
-    fn ready_at(&self) -> Option<Time> {
-        match self.state {
-            State::Running { since, .. } if self.readiness_pending && !self.is_monitored() => {
-                Some(since.saturating_add(UP_TIME))
-            }
-            _ => None,
-        }
-    }
-
-    fn ready(&mut self, actions: &mut Vec<Action>) {
+    fn notify_ready(&mut self, actions: &mut Vec<Action>) {
         if self.readiness_pending {
             self.readiness_pending = false;
             actions.push(Action::NotifyReady);
         }
-    }
-}
-
-fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }
 

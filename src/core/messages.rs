@@ -1,13 +1,17 @@
-//! Messages about failures: the likely cause and what to do.
+//! What is said when things do not work: the likely cause and the way out.
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::event::Failure;
-use crate::exit_policy::{ChildExit, Decision};
+use crate::event::{ChildExit, Failure};
+use crate::exit_policy::Decision;
+use crate::forwards::Listen;
 use crate::level::Level;
 use crate::rules::Monitoring;
+use crate::time::in_units;
 
 /// A signal to stop arrived.
 pub fn stop_signal(signal: i32) -> String {
@@ -34,12 +38,12 @@ pub fn never_passed(monitoring: Monitoring, failure: Failure) -> String {
             "no connection test has passed so far: what answers on the server's port {echo} is no echo service; \
              {meanwhile}"
         ),
-        _ => refused(monitoring, meanwhile),
+        _ => forwarding_refused(monitoring, meanwhile),
     }
 }
 
 /// The server seems to refuse forwarding.
-fn refused(monitoring: Monitoring, meanwhile: &str) -> String {
+fn forwarding_refused(monitoring: Monitoring, meanwhile: &str) -> String {
     let taken = match monitoring {
         Monitoring::Loop { port } => format!(", or port {port} is taken there"),
         Monitoring::Echo { echo, .. } => format!(", or nothing echoes on its port {echo}"),
@@ -52,7 +56,7 @@ fn refused(monitoring: Monitoring, meanwhile: &str) -> String {
     )
 }
 
-/// The first test of a new session failed, though tests have passed before.
+/// A new session's first test was not answered, though tests have passed before.
 pub fn port_held(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -65,7 +69,7 @@ pub fn port_held(monitoring: Monitoring) -> String {
     }
 }
 
-/// ssh has reported that the remote forward was refused.
+/// ssh has said that the remote forward failed.
 pub fn forward_refused(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -83,16 +87,21 @@ fn held(port: u16) -> String {
     )
 }
 
+/// No monitor can be had for the ssh being started.
+pub fn no_monitor(why: &str) -> String {
+    format!("{why}; this session goes on without a monitor")
+}
+
 /// Several sessions in a row failed their first test.
 pub const SHARED: &str = "session after session fails its first connection test: if ssh shares a connection \
     (ControlMaster, ControlPath), starting it again cannot help, since the shared one stays; use -S none for this tunnel";
 
-/// Refused automatic forwards have ended several sessions.
+/// An automatic forward, refused, has cost the user session after session.
 pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
     going on without a monitor; ServerAliveInterval notices a dead connection then";
 
-/// The first ssh exited within the gate time, perhaps because of an automatic monitor.
-pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool) -> String {
+/// The first ssh has ended within the gate time; perhaps for the sake of a monitor that nobody asked for.
+pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool, refused: Option<&str>) -> String {
     let status = match ended {
         ChildExit::Status(status) => format!("with status {status}"),
         ChildExit::Signal(signal) => format!("on signal {signal}"),
@@ -103,21 +112,102 @@ pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool) ->
     } else {
         ""
     };
+    let refused = refused.map(|refused| format!("; {refused} is refused")).unwrap_or_default();
     format!(
         "giving up: the first ssh ended {status} before the gate time of {seconds} s was over; AUTOSSH_GATETIME=0 keeps \
-         autossh trying{monitor}"
+         autossh trying{monitor}{refused}"
     )
 }
 
 /// AUTOSSH_MAXSTART is 0.
 pub const NO_STARTS: &str = "AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit";
 
-/// `ssh -N` has exited with status 0.
+/// `ssh -N` has ended with status 0.
 pub const NORMAL_END: &str = "ssh -N does not end by itself: somebody has sent it SIGTERM, or it has gone on in the \
     background or left its forwards to a shared connection, where autossh cannot watch it (ControlPersist, ControlMaster \
     or ForkAfterAuthentication in ssh_config; use -S none, or -o ForkAfterAuthentication=no)";
 
-/// The log line for a decision.
+/// What is refused, for people: `port 2200 on the server and port 8080 here`.
+pub fn refused(remote: &[Listen], local: &[SocketAddr]) -> String {
+    let remote = remote.iter().map(|listen| match listen {
+        Listen::Port(port) => format!("port {port} on the server"),
+        Listen::Path(path) => format!("{path} on the server"),
+    });
+    let local = local.iter().map(|address| format!("port {} here", address.port()));
+    let mut parts: Vec<String> = Vec::new();
+    for part in remote.chain(local) {
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    parts.join(" and ")
+}
+
+/// Forwards that stood before, or all of them, are refused.
+pub fn still_held(refused: &str, wait: Duration) -> String {
+    format!(
+        "{refused} is refused, most likely still held by our last session; trying again in {} s",
+        wait.as_millis().div_ceil(1000)
+    )
+}
+
+/// Forwards are refused, which is known already or not worth a warning yet.
+pub fn trying_again(refused: &str, wait: Duration) -> String {
+    format!("{refused} is refused; trying again in {} s", wait.as_millis().div_ceil(1000))
+}
+
+/// Forwards that never stood are refused in every session, while others stand.
+pub fn never_forwarded(refused: &str) -> String {
+    format!(
+        "{refused} is refused in session after session: the server forbids it, or another program has it; leaving this \
+         session as it is; with ExitOnForwardFailure=yes ssh would end instead"
+    )
+}
+
+/// ssh cannot listen here, where another program does.
+pub fn awaiting_local(refused: &str) -> String {
+    format!("{refused} is refused: another program listens there; ssh is restarted once it is free")
+}
+
+/// Forwards are refused in a session that must not be restarted for them.
+pub fn left_alone(refused: &str) -> String {
+    format!("{refused} is refused; leaving this session as it is, since it is shared or carries a tunnel device")
+}
+
+/// ssh is restarted for the forwards.
+pub fn restarting_for(refused: &str) -> String {
+    format!("restarting ssh to try {refused} again")
+}
+
+/// No forward is refused any more.
+pub const FORWARDS_STAND: &str = "all forwards stand again";
+
+/// ssh has failed again and again, and the first wait begins.
+pub fn outage(failures: u32, last: &str, wait: Duration) -> String {
+    let seconds = in_units(wait, Duration::from_secs(1));
+    format!("ssh has failed {failures} times in a row (last: {last}), next start in {seconds} s")
+}
+
+/// A session is sound again.
+pub fn recovered(failures: u32) -> String {
+    format!("ssh is up again after {failures} failures in a row")
+}
+
+/// How ssh ended last, and what it said.
+pub fn last_failure(exit: ChildExit, said: Option<&str>) -> String {
+    let exit = match exit {
+        ChildExit::Status(status) => format!("status {status}"),
+        ChildExit::Signal(signal) => format!("signal {signal}"),
+    };
+    said.map_or(exit.clone(), |said| format!("{exit}, {said}"))
+}
+
+/// The local address of ssh's connection no longer exists.
+pub fn address_gone(address: &str) -> String {
+    format!("the address {address} that ssh was connected from is gone, restarting ssh")
+}
+
+/// The line for the log that goes with a decision.
 pub fn child_exit(ended: ChildExit, decision: Decision) -> (Level, String) {
     match (ended, decision) {
         (ChildExit::Signal(signal), _) => (Level::Info, format!("ssh exited on signal {signal}, restarting ssh")),

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::forwards::Asked;
+
 /// How the connection is monitored (autossh(1), MONITORING).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Monitoring {
@@ -32,6 +34,8 @@ pub struct Rules {
     pub no_command: bool,
     /// AUTOSSH_NTSERVICE: ssh is restarted after status 0 too.
     pub service: bool,
+    /// The forwards that the user asked for.
+    pub forwards: Asked,
     /// Time between connection tests, and the longest wait before a start.
     pub poll: Duration,
     /// Time from ssh's start to its first connection test.
@@ -53,6 +57,7 @@ impl Default for Rules {
             monitoring: Monitoring::Automatic,
             no_command: false,
             service: false,
+            forwards: Asked::default(),
             poll: POLL,
             first_poll: POLL,
             gate_time: Duration::from_secs(30),

@@ -1,56 +1,56 @@
-//! The states of the machine.
+//! The states that the supervisor can be in.
 
 use crate::event::Exit;
 use crate::time::Time;
 
-/// What autossh is doing.
+/// What the supervisor is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// There is no ssh; the next is started at this time.
+    /// There is no ssh, and the next is started then.
     Waiting {
         /// When.
         until: Time,
     },
-    /// ssh is being started.
+    /// ssh has been forked, and is not known to be executed yet.
     Starting,
     /// ssh runs.
     Running {
-        /// Its pid.
-        pid: i32,
-        /// When it was started.
+        /// When it was executed.
         since: Time,
     },
-    /// ssh is being terminated.
+    /// ssh has been told to end.
     Stopping {
-        /// What follows when it is gone.
+        /// What comes after it.
         then: Then,
-        /// What follows if it does not exit.
+        /// What comes next if it does not end.
         phase: StopPhase,
     },
-    /// autossh exits.
+    /// All is done.
     Over,
 }
 
-/// What follows when ssh is gone.
+/// What comes after ssh's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// The next ssh.
     Restart,
-    /// autossh exits.
+    /// The next ssh, at no cost: this one was ended for the sake of a forward.
+    Retry,
+    /// autossh's own end.
     Exit(Exit),
 }
 
-/// What follows if ssh does not exit.
+/// What comes next for an ssh that has been told to end and does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopPhase {
-    /// It got SIGTERM, and gets SIGKILL at this time.
+    /// It has got TERM, and gets KILL then.
     Term(Time),
-    /// It got SIGKILL; if autossh is exiting, it does so without it at this time.
+    /// It has got KILL; an autossh that is about to exit leaves without it then.
     Kill(Time),
 }
 
 impl State {
-    /// Whether autossh is exiting.
+    /// Whether autossh is about to end.
     pub fn is_leaving(self) -> bool {
         matches!(self, State::Over | State::Stopping { then: Then::Exit(_), .. })
     }

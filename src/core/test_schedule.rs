@@ -2,29 +2,19 @@
 
 use core::time::Duration;
 
+use crate::event::TestTrigger;
 use crate::time::Time;
 
-/// Time from the last network change to a test, so that all addresses and routes are there.
+/// How long after the last change of the network a test begins, so that addresses and routes are all there.
 const SETTLE: Duration = Duration::from_secs(1);
-/// The longest delay of a test by a network that does not settle.
+/// A network that never settles puts a test off no longer than this.
 const MAX_SETTLE: Duration = Duration::from_secs(5);
-/// Delay of an overdue test after a suspend: Wi-Fi takes time to connect.
+/// How long an overdue test waits after a suspend: Wi-Fi needs a moment.
 const AFTER_SLEEP: Duration = Duration::from_secs(10);
-/// Time from the start of ssh to the first early test.
+/// The first early test comes this long after ssh's start.
 const FIRST_EARLY: Duration = Duration::from_secs(1);
-/// If early tests have failed for this long, something is wrong.
+/// When even early tests have failed for this long, something is wrong.
 const LONG: Duration = Duration::from_secs(30);
-
-/// Why a test is made, which decides what a failure means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TestTrigger {
-    /// The poll time is over; a failure has consequences.
-    Regular,
-    /// The same, but earlier, because the network changed.
-    Change,
-    /// To know early whether traffic flows; a failure has no consequence.
-    Early,
-}
 
 /// The tests of one ssh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +23,13 @@ pub struct Schedule {
     regular: Time,
     early: Option<Early>,
     change: Option<Change>,
+    /// When the next regular test was due before the last one was taken.
+    regular_before: Time,
+    /// A suspend or a stop has put a test off, and none has been finished since.
+    put_off: bool,
 }
 
-/// Early tests, at growing intervals until one passes.
+/// Early tests, fewer and fewer until one passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Early {
     at: Time,
@@ -43,7 +37,7 @@ struct Early {
     long: Time,
 }
 
-/// A network change that has brought the next test forward.
+/// A change of the network that has brought the next test forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Change {
     first: Time,
@@ -62,6 +56,8 @@ impl Schedule {
                 long: start.saturating_add(LONG),
             }),
             change: None,
+            regular_before: Time::MAX,
+            put_off: false,
         }
     }
 
@@ -72,7 +68,7 @@ impl Schedule {
         self.regular.min(early).min(change)
     }
 
-    /// Takes the test that is due at `now`, if any; it counts as begun.
+    /// The test that is due at `now`, if one is; it counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
         let trigger = if self.regular <= now {
             TestTrigger::Regular
@@ -84,11 +80,12 @@ impl Schedule {
             return None;
         };
         self.change = None;
+        self.regular_before = self.regular;
         self.regular = now.saturating_add(self.poll);
         Some(trigger)
     }
 
-    /// An early test failed at `now`: the interval doubles. Returns whether this has gone on for long.
+    /// An early test has failed at `now`: the next comes twice as late. Returns whether this has gone on for long.
     pub fn early_failed(&mut self, now: Time) -> bool {
         let Some(early) = &mut self.early else {
             return false;
@@ -98,17 +95,17 @@ impl Schedule {
         now >= early.long
     }
 
-    /// A test has passed: no more early tests are needed.
+    /// A test has passed: there is nothing to find out early.
     pub fn passed(&mut self) {
         self.early = None;
     }
 
-    /// Makes the next test due now (SIGALRM).
+    /// The next test is due now: SIGALRM.
     pub fn run_now(&mut self, now: Time) {
         self.regular = self.regular.min(now);
     }
 
-    /// The network has changed: the next test is due once it has settled. Returns whether no earlier change did that.
+    /// The network has changed: the next test is due once it has settled. Returns whether that is news.
     pub fn changed(&mut self, now: Time) -> bool {
         let news = self.change.is_none();
         let first = self.change.map_or(now, |change| change.first);
@@ -117,15 +114,33 @@ impl Schedule {
         news
     }
 
-    /// The machine was suspended until `now`; `interrupted` if a test was under way. An overdue test is delayed.
-    pub fn resumed(&mut self, now: Time, interrupted: bool) {
+    /// The last test has shown nothing: the regular one comes when it would have come without it.
+    pub fn take_back(&mut self) {
+        self.regular = self.regular_before;
+    }
+
+    /// The test that was taken is finished.
+    pub fn finished(&mut self) {
+        self.put_off = false;
+    }
+
+    /// The machine `slept` until `now`, or we were only stopped; `interrupted` if a test was under way. An overdue test
+    /// waits a moment: after each sleep, but only once for all the times that somebody stops and continues us. Returns
+    /// whether the test under way is to be made again.
+    pub fn resumed(&mut self, slept: bool, now: Time, interrupted: bool) -> bool {
+        if self.put_off && !slept {
+            return false;
+        }
         let later = now.saturating_add(AFTER_SLEEP);
         if interrupted || self.regular <= now {
             self.regular = later;
+            self.put_off = true;
         }
-        if let Some(early) = &mut self.early {
-            early.at = early.at.max(later);
+        if let Some(early) = self.early.as_mut().filter(|early| early.at < later) {
+            early.at = later;
+            self.put_off = true;
         }
+        true
     }
 }
 

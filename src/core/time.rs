@@ -47,5 +47,13 @@ pub fn in_units(time: Duration, unit: Duration) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
+/// The earlier of two moments that may not come.
+pub fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 #[cfg(test)]
 mod tests;

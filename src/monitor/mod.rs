@@ -17,9 +17,8 @@ use crate::config::settings::{Family, Settings};
 use crate::monitor::probe::Probe;
 use crate::sys::random::random;
 use crate::sys::system::{reserve, tcp_socket};
-use autossh_core::event::Outcome;
+use autossh_core::event::{Outcome, TestTrigger};
 use autossh_core::rules::Monitoring;
-use autossh_core::test_schedule::TestTrigger;
 use autossh_core::time::Time;
 
 /// Automatic ports are picked from here: below every usual ephemeral range, so that no outgoing connection has them.
@@ -102,11 +101,6 @@ impl Monitor {
         })
     }
 
-    /// Closes the listener, so that the next autossh can have its port while this one still waits for ssh.
-    pub fn stop_listening(&mut self) {
-        self.listener = None;
-    }
-
     /// Whether the given port that ssh is to listen on here is free: an ssh of the last autossh may still have it.
     ///
     /// # Errors
@@ -119,6 +113,11 @@ impl Monitor {
             }
             Monitoring::Off | Monitoring::Automatic => Ok(()),
         }
+    }
+
+    /// Releases the automatic ports of an ssh that has ended.
+    pub fn release_ports(&mut self) {
+        self.picks = None;
     }
 
     /// The monitor's forwards for a new ssh; automatic ports are picked again.
@@ -134,7 +133,7 @@ impl Monitor {
             }
             Monitoring::Loop { port } => (port, port),
             Monitoring::Automatic => {
-                self.picks = None;
+                self.release_ports();
                 let local = self.pick()?;
                 let remote = self.pick()?;
                 let ports = (local.port, remote.port);
@@ -211,21 +210,20 @@ impl Monitor {
             .chain(self.probe.iter().flat_map(Probe::interest))
     }
 
-    /// Accepts connections and continues the test; returns its outcome and duration once it is finished.
-    pub fn advance(&mut self, now: Time) -> Option<(Outcome, Duration)> {
+    /// Accepts connections and continues the test; returns its outcome once it is finished.
+    pub fn advance(&mut self, now: Time) -> Option<Outcome> {
         self.take_callers(now);
         let probe = self.probe.as_mut()?;
         let outcome = probe.advance(now)?;
-        let took = now.saturating_sub(probe.began);
         self.probe = None;
-        if outcome == Outcome::Passed {
+        if matches!(outcome, Outcome::Passed { .. }) {
             // ssh and the server now listen on the ports themselves.
             if let Some(picks) = &mut self.picks {
                 picks.local.reserved = None;
                 picks.remote.reserved = None;
             }
         }
-        Some((outcome, took))
+        Some(outcome)
     }
 
     /// Accepts every connection, between tests too, so that other users cannot fill the backlog.

@@ -29,7 +29,7 @@ pub struct Probe {
     sent: usize,
     answer: Answer,
     /// When it began.
-    pub began: Time,
+    began: Time,
     /// When its time is up.
     pub deadline: Time,
 }
@@ -57,7 +57,7 @@ enum Progress {
     Partial(usize),
     /// All of the answer.
     Complete,
-    /// Something else, or the connection's end.
+    /// Other bytes, or the connection was closed.
     Wrong(Failure, &'static str),
 }
 
@@ -122,10 +122,12 @@ impl Probe {
         if let Err(failed) = self.send().and_then(|()| self.still_open()) {
             return Some(failed);
         }
+        let round_trip = now.saturating_sub(self.began).as_micros();
+        let pass = Outcome::Passed { round_trip_us: u64::try_from(round_trip).unwrap_or(u64::MAX) };
         let outcome = match &mut self.answer {
             Answer::Echo(_) if self.sent == 0 => None,
             Answer::Echo(right) => match read_on(&mut self.stream, &self.message, *right) {
-                Progress::Complete => Some(Outcome::Passed),
+                Progress::Complete => Some(pass),
                 Progress::Wrong(failure, how) => Some(failed(failure, format!("{}: {how}", self.target))),
                 Progress::Partial(so_far) => {
                     *right = so_far;
@@ -145,7 +147,7 @@ impl Probe {
                     }
                     Progress::Wrong(..) => false,
                 });
-                passed.then_some(Outcome::Passed)
+                passed.then_some(pass)
             }
         };
         outcome.or_else(|| (now >= self.deadline).then(|| self.out_of_time()))

@@ -56,6 +56,12 @@ impl Connection {
     }
 }
 
+/// Returns whether the connections of `ssh` can be seen at all.
+pub fn are_visible(ssh: Pid) -> bool {
+    let directory = Path::new("/proc").join(ssh.to_string());
+    fs::read_dir(directory.join("fd")).is_ok() && directory.join("net/tcp").exists()
+}
+
 /// The address that a new connection to `peer` would have at this end.
 fn source_towards(peer: SocketAddr) -> Option<IpAddr> {
     let any = if peer.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
@@ -96,8 +102,11 @@ fn find(proc: &Path, ssh: i32) -> Option<Found> {
     if namespace(&ssh.to_string()).ok()? != ours {
         return None;
     }
-    let tcp = tcp_of(proc, ssh);
     let own = sockets(proc, ssh);
+    if own.is_empty() && family(proc, ssh).len() == 1 {
+        return None;
+    }
+    let tcp = tcp_of(proc, ssh);
     let mut candidates = candidates(&own, &tcp);
     let unix = tables::unix(&read(&process(proc, ssh).join("net/unix")));
     if unix.iter().any(|socket| socket.listening && is_control(socket) && own.contains(&socket.inode)) {

@@ -53,7 +53,6 @@ impl SshStderr {
     ///
     /// # Errors
     /// There is no descriptor left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the loop comes to use it next"))]
     pub fn passed_on(stderr: BorrowedFd<'_>) -> io::Result<SshStderr> {
         let pass_through = Some(PassThrough::new(stderr)?);
         Ok(SshStderr { pipe: None, lines: Lines::new(false), pass_through })
@@ -97,7 +96,6 @@ impl SshStderr {
     }
 
     /// autossh is about to exit: gives our stderr a short time to take what is waiting for it.
-    #[expect(dead_code, reason = "the loop comes to use it next")]
     pub fn flush(&mut self) {
         if let Some(pass_through) = &mut self.pass_through {
             pass_through.flush();
@@ -105,7 +103,6 @@ impl SshStderr {
     }
 
     /// The last line of this ssh, or of the one before the next is started. Lines that `ssh -v` adds do not count.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the loop comes to use it next"))]
     pub fn last_line(&self) -> Option<String> {
         self.lines.last().map(str::to_owned)
     }

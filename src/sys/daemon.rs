@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
-use crate::sys::signals::{Signals, is_stop};
+use crate::sys::signals::{Notice, Signals};
 use crate::sys::system;
 use autossh_core::event::Exit;
 
@@ -90,8 +90,8 @@ fn wait_for_word(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => signals.wait(LOOK_INTERVAL)?,
         }
-        for signal in signals.pending() {
-            if is_stop(signal) {
+        for notice in signals.pending() {
+            if let Notice::Stop(signal) = notice {
                 let _ = kill(daemon, signal);
                 stopped_by = Some(Exit::Signal(signal as i32));
             }

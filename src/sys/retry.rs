@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::clock::Clock;
-use crate::sys::signals::{Signals, is_stop};
+use crate::sys::signals::{Notice, Signals};
 
 /// Time between two attempts, in ms.
 const INTERVAL: u8 = 20;
@@ -32,8 +32,10 @@ pub fn retry<T, E>(
         }
         // An error here only makes the next attempt come sooner.
         let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], PollTimeout::from(INTERVAL));
-        if let Some(signal) = signals.pending().find(|signal| is_stop(*signal)) {
-            return Err(signal as i32);
+        for notice in signals.pending() {
+            if let Notice::Stop(signal) = notice {
+                return Err(signal as i32);
+            }
         }
     }
 }

@@ -12,17 +12,36 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::sys::system::no_core_file;
 
-/// The signals that the loop handles. CONT still continues the process; the loop only needs to know.
-const HEARD: [Signal; 9] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGHUP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGCHLD,
-    Signal::SIGCONT,
+/// What a signal asks of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// End ssh and autossh.
+    Stop(Signal),
+    /// Reopen the log, end a wait.
+    Hangup,
+    /// Restart ssh.
+    Restart,
+    /// Log the status.
+    Status,
+    /// Make a connection test.
+    TestNow,
+    /// A child has exited or stopped.
+    Child,
+    /// We were stopped. The signal still continues the process; the loop only needs to know.
+    Continued,
+}
+
+/// The signals that the loop handles, and what each asks (autossh(1), SIGNALS).
+const HANDLED: [(Signal, Notice); 9] = [
+    (Signal::SIGTERM, Notice::Stop(Signal::SIGTERM)),
+    (Signal::SIGINT, Notice::Stop(Signal::SIGINT)),
+    (Signal::SIGQUIT, Notice::Stop(Signal::SIGQUIT)),
+    (Signal::SIGHUP, Notice::Hangup),
+    (Signal::SIGUSR1, Notice::Restart),
+    (Signal::SIGUSR2, Notice::Status),
+    (Signal::SIGALRM, Notice::TestNow),
+    (Signal::SIGCHLD, Notice::Child),
+    (Signal::SIGCONT, Notice::Continued),
 ];
 /// The signals that are ignored: the system call that causes them fails too, and that is handled.
 const IGNORED: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
@@ -38,7 +57,7 @@ impl Inherited {
     pub fn take() -> Inherited {
         // It cannot fail with a full set.
         let _ = SigSet::all().thread_block();
-        let ignored = HEARD.into_iter().chain(IGNORED).filter(|signal| is_ignored(*signal)).collect();
+        let ignored = changed().filter(|signal| is_ignored(*signal)).collect();
         for signal in IGNORED {
             let _ = set(signal, libc::SIG_IGN);
         }
@@ -47,13 +66,18 @@ impl Inherited {
 
     /// Restores the dispositions and unblocks all signals. Async-signal-safe, for a child before its exec.
     pub fn put_back(&self) -> nix::Result<()> {
-        for signal in HEARD.into_iter().chain(IGNORED) {
+        for signal in changed() {
             let ignore = self.ignored.contains(&signal);
             set(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL })?;
         }
         SigSet::empty().thread_set_mask()?;
         Ok(())
     }
+}
+
+/// All signals whose dispositions we change.
+fn changed() -> impl Iterator<Item = Signal> {
+    HANDLED.into_iter().map(|(signal, _)| signal).chain(IGNORED)
 }
 
 /// Incoming signals.
@@ -69,8 +93,8 @@ impl Signals {
     /// The pipe or a handler cannot be set up.
     pub fn new() -> io::Result<Signals> {
         let (read, write) = UnixStream::pair()?;
-        let heard = HEARD.map(|signal| signal as i32);
-        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, heard)?;
+        let handled = HANDLED.map(|(signal, _)| signal as i32);
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, handled)?;
         SigSet::empty().thread_set_mask()?;
         Ok(Signals { delivery })
     }
@@ -89,9 +113,10 @@ impl Signals {
         }
     }
 
-    /// The signals since the last call, each once.
-    pub fn pending(&mut self) -> impl Iterator<Item = Signal> + use<> {
-        self.delivery.pending().filter_map(|signal| Signal::try_from(signal).ok())
+    /// What the signals since the last call ask, each once.
+    pub fn pending(&mut self) -> impl Iterator<Item = Notice> + use<> {
+        let notice = |number| HANDLED.iter().find(|(signal, _)| *signal as i32 == number).map(|(_, notice)| *notice);
+        self.delivery.pending().filter_map(notice)
     }
 }
 
@@ -99,11 +124,6 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.delivery.get_read().as_fd()
     }
-}
-
-/// Whether this signal asks autossh to stop.
-pub fn is_stop(signal: Signal) -> bool {
-    matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT)
 }
 
 /// Ends this process with `signal`, as its sender expects. For PID 1 this does not work, and the caller exits with

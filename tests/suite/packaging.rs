@@ -142,7 +142,7 @@ case!(the_filter_for_logcheck_leaves_nothing_of_a_tunnel_that_heals, Beyond, {
     let daemon = Pid::from_raw(fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap());
     let send = |signal| kill(daemon, signal).unwrap();
 
-    running.wait_log_times("waiting ", 2);
+    running.wait_log("before the next start");
     send(Signal::SIGUSR2);
     running.wait_log("waiting until ");
     send(Signal::SIGHUP);

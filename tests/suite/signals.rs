@@ -165,7 +165,7 @@ table!(signals_that_end_a_wait, Defect, [Signal::SIGUSR1, Signal::SIGHUP, Signal
 
 case!(a_hangup_while_waiting_resets_the_tries, Beyond, {
     let (running, starts) = waiting();
-    running.wait_log_times("before the next start", 2);
+    running.wait_log("before the next start");
     running.signal(Signal::SIGHUP);
     // Five more starts are not delayed now: this one happens at once instead of after a wait.
     running.wait_start(starts + 1);
@@ -277,7 +277,8 @@ case!(a_storm_of_restarts_leaves_one_ssh, Beyond, {
     let log = running.log();
     let pids: Vec<&str> =
         log.lines().filter_map(|line| line.rsplit_once("ssh child pid is ")).map(|(_, pid)| pid).collect();
-    assert_eq!(pids.len(), running.logged("starting ssh (count"), "{log}");
+    // One that was killed before it was executed has no line.
+    assert!(pids.len() <= running.logged("starting ssh (count"), "{log}");
     for pid in pids {
         assert!(is_gone(pid.parse().unwrap()), "ssh {pid} is still there");
     }

@@ -1,7 +1,12 @@
+use core::net::SocketAddr;
+
 use super::*;
 use crate::event::{Failure, Outcome};
+use crate::forwards::{Asked, Listen, Refusal};
 use crate::rules::Monitoring;
 
+/// 127.0.0.1:8080
+const HERE: SocketAddr = SocketAddr::V4(core::net::SocketAddrV4::new(core::net::Ipv4Addr::LOCALHOST, 8080));
 const START: Time = Duration::from_secs(1_000_000);
 /// `-M 0`.
 const OFF: Monitoring = Monitoring::Off;
@@ -35,26 +40,36 @@ fn machine(rules: Rules, readiness_pending: bool) -> Machine {
     Machine::new(rules, START, || 100, readiness_pending)
 }
 
-/// Handles an event and leaves the log lines out.
+const UNMONITORED: Action = Action::Start { monitored: false };
+/// What a stop does to an ssh that runs.
+const STOPS: [Action; 3] = [Action::Term, Action::CloseMonitor, Action::NotifyStopping];
+
+/// Handles an event and leaves the log lines and the looks at ssh's connection out.
 fn acts(machine: &mut Machine, event: Event, now: Time) -> Vec<Action> {
     let mut actions = machine.handle(event, now);
-    actions.retain(|action| !matches!(action, Action::Log(..) | Action::Explain(..)));
+    actions.retain(|action| !matches!(action, Action::Log(..) | Action::Explain(..) | Action::FindLink));
     actions
+}
+
+/// ssh has ended like that.
+fn exited(exit: ChildExit) -> Event {
+    Event::ChildExited(exit, None)
 }
 
 /// A machine whose first ssh runs since [`START`].
 fn running(rules: Rules) -> Machine {
     let mut machine = machine(rules, false);
-    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+    let monitored = machine.is_monitored();
+    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start { monitored }]);
     assert_eq!(acts(&mut machine, Event::Started(42), START), []);
     machine
 }
 
-/// A machine with a long wait before its next start.
+/// A machine that waits for long before its next start.
 fn waiting() -> (Machine, Time) {
     let mut machine = running(rules(OFF, no_gate));
     for _ in 0..30 {
-        machine.handle(Event::ChildExited(ChildExit::Status(255)), START);
+        machine.handle(exited(ChildExit::Status(255)), START);
         if machine.state() != (State::Waiting { until: START }) {
             break;
         }
@@ -65,7 +80,8 @@ fn waiting() -> (Machine, Time) {
     (machine, START + secs(2))
 }
 
-const FAILED: Outcome = Outcome::Failed(Failure::Closed, String::new());
+const PASSED: Outcome = Outcome::Passed { round_trip_us: 1234 };
+const FAILED: Outcome = Outcome::Failed(Failure::Silent, String::new());
 
 #[test]
 fn a_stop_in_every_state() {
@@ -73,15 +89,15 @@ fn a_stop_in_every_state() {
     assert_eq!(acts(&mut waits, Event::Stop(15), START), [Action::Exit(Exit::Signal(15))]);
 
     let mut runs = running(rules(OFF, |_| {}));
-    assert_eq!(acts(&mut runs, Event::Stop(15), START), [Action::NotifyStopping, Action::Term]);
+    assert_eq!(acts(&mut runs, Event::Stop(15), START), STOPS);
     assert_eq!(runs.deadline(), Some(START + secs(5)));
     assert_eq!(acts(&mut runs, Event::Stop(2), START), [Action::Kill]);
-    assert_eq!(acts(&mut runs, Event::ChildExited(ChildExit::Status(0)), START), [Action::Exit(Exit::Signal(15))]);
+    assert_eq!(acts(&mut runs, exited(ChildExit::Status(0)), START), [Action::Exit(Exit::Signal(15))]);
 
     let mut restarts = running(rules(OFF, |_| {}));
     assert_eq!(acts(&mut restarts, Event::Restart, START), [Action::Term]);
-    assert_eq!(acts(&mut restarts, Event::Stop(3), START), [], "it has got TERM already");
-    assert_eq!(acts(&mut restarts, Event::ChildExited(ChildExit::Signal(9)), START), [Action::Exit(Exit::Signal(3))]);
+    assert_eq!(acts(&mut restarts, Event::Stop(3), START), STOPS[1..], "it has got TERM already");
+    assert_eq!(acts(&mut restarts, exited(ChildExit::Signal(9)), START), [Action::Exit(Exit::Signal(3))]);
 }
 
 #[test]
@@ -92,16 +108,16 @@ fn an_ssh_that_does_not_end() {
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(5)), [Action::Kill]);
     assert_eq!(machine.deadline(), None, "never a second ssh beside it");
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(500)), []);
-    assert_eq!(acts(&mut machine, Event::Stop(15), START + secs(500)), []);
+    assert_eq!(acts(&mut machine, Event::Stop(15), START + secs(500)), STOPS[1..]);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(500)), [Action::Exit(Exit::Signal(15))]);
 }
 
 #[test]
 fn the_order_of_what_comes_at_once() {
-    // exit > restart on request > ssh's exit > lifetime > due test.
+    // exit > restart on request > ssh's death > lifetime > due test.
     let mut events = [
         Event::TestNow,
-        Event::ChildExited(ChildExit::Status(0)),
+        exited(ChildExit::Status(0)),
         Event::NetworkChanged,
         Event::Restart,
         Event::Tested(FAILED),
@@ -112,61 +128,52 @@ fn the_order_of_what_comes_at_once() {
     let place = |wanted: &Event| events.iter().position(|event| event == wanted);
     assert_eq!(place(&Event::Stop(15)), Some(0));
     assert_eq!(place(&Event::Restart), Some(1));
-    assert_eq!(place(&Event::ChildExited(ChildExit::Status(0))), Some(2));
+    assert_eq!(place(&exited(ChildExit::Status(0))), Some(2));
     assert_eq!(place(&Event::Tick), Some(6));
 
-    // A requested restart wins over an exit of ssh that would have ended autossh.
+    // A restart that was asked for wins over an end that would have been autossh's too.
     let mut machine = running(rules(OFF, no_gate));
     machine.handle(Event::Restart, START);
-    machine.handle(Event::ChildExited(ChildExit::Status(3)), START);
-    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+    machine.handle(exited(ChildExit::Status(3)), START);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [UNMONITORED]);
 
     // The lifetime wins over a due test.
     let mut machine = running(rules(LOOP, a_minute));
-    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), [Action::NotifyStopping, Action::Term]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), STOPS);
 }
 
 #[test]
 fn the_end_of_a_lifetime() {
     let mut machine = running(rules(OFF, a_minute));
     assert_eq!(machine.deadline(), Some(START + secs(60)));
-    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), [Action::NotifyStopping, Action::Term]);
-    assert_eq!(
-        acts(&mut machine, Event::ChildExited(ChildExit::Status(255)), START + secs(61)),
-        [Action::Exit(Exit::Status(0))]
-    );
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), STOPS);
+    assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(61)), [Action::Exit(Exit::Status(0))]);
 
     // While waiting, …
     let mut machine = running(rules(OFF, a_minute));
-    machine.handle(Event::ChildExited(ChildExit::Signal(9)), START + secs(59));
+    machine.handle(exited(ChildExit::Signal(9)), START + secs(59));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), [Action::Exit(Exit::Status(0))]);
 
     // … and while ssh ends for another reason.
     let mut machine = running(rules(OFF, a_minute));
     machine.handle(Event::Restart, START + secs(59));
-    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), []);
-    assert_eq!(
-        acts(&mut machine, Event::ChildExited(ChildExit::Status(255)), START + secs(60)),
-        [Action::Exit(Exit::Status(0))]
-    );
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), STOPS[1..]);
+    assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(60)), [Action::Exit(Exit::Status(0))]);
 }
 
 #[test]
 fn the_gate_and_the_first_start() {
     let mut machine = running(rules(OFF, |_| {}));
-    assert_eq!(
-        acts(&mut machine, Event::ChildExited(ChildExit::Status(255)), START + secs(29)),
-        [Action::Exit(Exit::Status(1))]
-    );
+    assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(29)), [Action::Exit(Exit::Status(1))]);
     let mut machine = running(rules(OFF, |_| {}));
-    assert_eq!(acts(&mut machine, Event::ChildExited(ChildExit::Status(255)), START + secs(30)), []);
-    assert_eq!(acts(&mut machine, Event::Tick, START + secs(30)), [Action::Start]);
+    assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(30)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(30)), [UNMONITORED]);
     // A later ssh that cannot be started is like one that ended with 255.
     assert_eq!(acts(&mut machine, Event::NotStarted("x".into()), START + secs(30)), []);
-    assert_eq!(acts(&mut machine, Event::Tick, START + secs(30)), [Action::Start]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(30)), [UNMONITORED]);
 
     let mut machine = machine_with_no_gate();
-    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [UNMONITORED]);
     assert_eq!(acts(&mut machine, Event::NotStarted("x".into()), START), [Action::Exit(Exit::Status(1))]);
 }
 
@@ -179,11 +186,11 @@ fn starts_are_counted_whatever_caused_them() {
     let two_starts = |rules: &mut Rules| rules.max_starts = Some(2);
     let mut machine = running(rules(OFF, two_starts));
     machine.handle(Event::Restart, START);
-    machine.handle(Event::ChildExited(ChildExit::Status(255)), START);
-    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+    machine.handle(exited(ChildExit::Status(255)), START);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [UNMONITORED]);
     machine.handle(Event::Started(43), START);
     machine.handle(Event::Restart, START);
-    assert_eq!(acts(&mut machine, Event::ChildExited(ChildExit::Status(255)), START), [Action::Exit(Exit::Status(0))]);
+    assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START), [Action::Exit(Exit::Status(0))]);
     assert_eq!(machine.starts(), 2);
 
     let mut none = self::machine(rules(OFF, |rules| rules.max_starts = Some(0)), false);
@@ -195,12 +202,12 @@ fn what_ends_a_wait() {
     for event in [Event::Restart, Event::Hangup, Event::TestNow] {
         let (mut machine, _) = waiting();
         assert_eq!(acts(&mut machine, event.clone(), START), []);
-        assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start], "{event:?}");
+        assert_eq!(acts(&mut machine, Event::Tick, START), [UNMONITORED], "{event:?}");
     }
     let (mut machine, until) = waiting();
-    assert_eq!(acts(&mut machine, Event::Resumed, START), []);
+    assert_eq!(acts(&mut machine, Event::Slept, START), []);
     assert_eq!(acts(&mut machine, Event::Tick, until.saturating_sub(secs(1))), []);
-    assert_eq!(acts(&mut machine, Event::Tick, until + secs(8 * 3600)), [Action::Start], "overdue after a sleep");
+    assert_eq!(acts(&mut machine, Event::Tick, until + secs(8 * 3600)), [UNMONITORED], "overdue after a sleep");
 }
 
 #[test]
@@ -211,21 +218,21 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     assert_eq!(machine.state(), State::Waiting { until: START + Duration::from_millis(200) });
     assert_eq!(machine.heeds_network_from(), Some(START + secs(10)));
 
-    // It achieved nothing: the next hold-off is longer.
+    // It brought nothing: the next hold-off is longer.
     let later = START + secs(11);
     machine.handle(Event::Tick, later);
     machine.handle(Event::Started(42), later);
     assert_eq!(machine.heeds_network_from(), None, "nothing is done to an ssh without a monitor");
-    machine.handle(Event::ChildExited(ChildExit::Status(255)), later);
+    machine.handle(exited(ChildExit::Status(255)), later);
     machine.handle(Event::NetworkChanged, later);
     assert_eq!(machine.heeds_network_from(), Some(later + secs(20)));
 
-    // An ssh that lived long enough did work.
+    // An ssh that lived long enough was sound.
     let later = later + secs(30);
     machine.handle(Event::Tick, later);
     machine.handle(Event::Started(42), later);
     let later = later + secs(3600);
-    machine.handle(Event::ChildExited(ChildExit::Status(255)), later);
+    machine.handle(exited(ChildExit::Status(255)), later);
     assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
 }
 
@@ -235,14 +242,14 @@ fn a_change_of_the_network_brings_a_test_forward_and_then_there_is_a_hold_off() 
     machine.handle(Event::NetworkChanged, START + secs(100));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::Test(TestTrigger::Change)]);
     assert_eq!(machine.heeds_network_from(), Some(START + secs(111)));
-    // The first test that an ssh passes shows that it works; the next shows nothing new.
-    machine.handle(Event::Tested(Outcome::Passed), START + secs(101));
+    // The first test that an ssh passes says that it is sound; the next says nothing new.
+    machine.handle(Event::Tested(PASSED), START + secs(101));
     assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
     for (change, hold_off) in [(200, 10), (212, 20), (233, 40)] {
         machine.handle(Event::NetworkChanged, START + secs(change));
         let test = START + secs(change + 1);
         assert_eq!(acts(&mut machine, Event::Tick, test), [Action::Test(TestTrigger::Change)]);
-        machine.handle(Event::Tested(Outcome::Passed), test);
+        machine.handle(Event::Tested(PASSED), test);
         assert_eq!(machine.heeds_network_from(), Some(test + secs(hold_off)));
     }
 }
@@ -264,7 +271,7 @@ fn an_automatic_monitor_costs_nothing_before_it_has_passed() {
     assert!(matches!(machine.state(), State::Running { .. }));
 
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(1200)), [Action::Test(TestTrigger::Regular)]);
-    assert_eq!(acts(&mut machine, Event::Tested(Outcome::Passed), START + secs(1201)), [Action::TouchPidFile]);
+    assert_eq!(acts(&mut machine, Event::Tested(PASSED), START + secs(1201)), [Action::TouchPidFile]);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(1800)), [Action::Test(TestTrigger::Regular)]);
     assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(1830)), [Action::Term]);
 }
@@ -274,26 +281,12 @@ fn an_automatic_forward_that_costs_sessions_is_given_up() {
     let mut machine = running(rules(Monitoring::Automatic, no_gate));
     for number in 1..=2 {
         assert!(machine.is_monitored(), "{number}");
-        machine.handle(Event::ForwardRefused, START);
-        machine.handle(Event::ChildExited(ChildExit::Status(255)), START);
-        assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start]);
+        machine.handle(Event::MonitorRefused, START);
+        machine.handle(exited(ChildExit::Status(255)), START);
+        assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start { monitored: number < 2 }]);
         machine.handle(Event::Started(42), START);
     }
     assert!(!machine.is_monitored());
-}
-
-#[test]
-fn another_users_listener_is_a_warning_and_fails_a_test() {
-    let foreign = || Event::Tested(Outcome::Failed(Failure::Foreign, "somebody else listens".into()));
-    let warning = || Action::warning("somebody else listens");
-    let mut asked_for = running(rules(LOOP, |_| {}));
-    asked_for.handle(Event::Tick, START + secs(600));
-    let actions = asked_for.handle(foreign(), START + secs(600));
-    assert_eq!(actions, [warning(), Action::info("port down, restarting ssh"), Action::Term]);
-
-    let mut automatic = running(rules(Monitoring::Automatic, |_| {}));
-    automatic.handle(Event::Tick, START + secs(600));
-    assert_eq!(automatic.handle(foreign(), START + secs(600)), [warning()], "nobody asked for it");
 }
 
 #[test]
@@ -309,7 +302,7 @@ fn a_test_that_a_sleep_interrupts_is_made_again() {
     let mut machine = running(rules(LOOP, |_| {}));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(600)), [Action::Test(TestTrigger::Regular)]);
     let wake = START + secs(8 * 3600);
-    assert_eq!(acts(&mut machine, Event::Resumed, wake), [Action::DropTest]);
+    assert_eq!(acts(&mut machine, Event::Slept, wake), [Action::DropTest]);
     assert_eq!(acts(&mut machine, Event::Tick, wake + secs(9)), []);
     assert_eq!(acts(&mut machine, Event::Tick, wake + secs(10)), [Action::Test(TestTrigger::Regular)]);
 }
@@ -323,17 +316,31 @@ fn systemd_hears_when_traffic_flows() {
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(1)), [Action::Test(TestTrigger::Early)]);
     assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(1)), [], "without consequence");
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(2)), [Action::Test(TestTrigger::Early)]);
-    let passed = acts(&mut machine, Event::Tested(Outcome::Passed), START + secs(2));
+    let passed = acts(&mut machine, Event::Tested(PASSED), START + secs(2));
     assert_eq!(passed, [Action::TouchPidFile, Action::NotifyReady]);
+    machine.handle(Event::LinkSeen(Link::Established), START + secs(2));
     assert_eq!(machine.deadline(), Some(START + secs(600)));
 
-    // Without: when ssh has lived for a second.
-    let mut machine = self::machine(rules(OFF, |_| {}), true);
-    machine.handle(Event::Tick, START);
-    machine.handle(Event::Started(42), START);
-    assert_eq!(machine.deadline(), Some(START + secs(1)));
-    assert_eq!(acts(&mut machine, Event::Tick, START + secs(1)), [Action::NotifyReady]);
-    assert_eq!(machine.deadline(), None);
+    // Without: when its connection has stood for three seconds; where that cannot be seen, when ssh has lived for one.
+    for (link, refused, seconds) in [
+        (Link::Established, false, 5),
+        (Link::Established, true, 30),
+        (Link::None, false, 30),
+        (Link::Unknown, false, 2),
+        (Link::Shared, false, 2),
+    ] {
+        let mut machine = self::machine(rules(OFF, |_| {}), true);
+        machine.handle(Event::Tick, START);
+        machine.handle(Event::Started(42), START + secs(1));
+        machine.handle(Event::LinkSeen(link), START + secs(2));
+        if refused {
+            machine.handle(Event::Refused(Refusal::Local(HERE)), START + secs(2));
+        }
+        let at = START + secs(seconds);
+        assert_eq!(machine.due_at(Timer::Readiness), Some(at), "{link:?}");
+        assert_eq!(acts(&mut machine, Event::Tick, at), [Action::NotifyReady]);
+        assert_eq!(machine.due_at(Timer::Readiness), None);
+    }
 
     // In any case after half a minute.
     let mut machine = self::machine(rules(OFF, no_gate), true);
@@ -342,9 +349,9 @@ fn systemd_hears_when_traffic_flows() {
     while now < START + secs(100) {
         for action in machine.handle(Event::Tick, now) {
             match action {
-                Action::Start => {
+                Action::Start { .. } => {
                     machine.handle(Event::Started(42), now);
-                    machine.handle(Event::ChildExited(ChildExit::Status(255)), now);
+                    machine.handle(exited(ChildExit::Status(255)), now);
                 }
                 Action::NotifyReady => ready.push(now),
                 _ => {}
@@ -353,6 +360,194 @@ fn systemd_hears_when_traffic_flows() {
         now = machine.deadline().unwrap();
     }
     assert_eq!(ready, [START + secs(30)]);
+}
+
+#[test]
+fn an_ssh_that_is_being_started_can_be_ended() {
+    let starting = || {
+        let mut machine = machine(rules(OFF, |rules| rules.lifetime = Some(secs(60))), false);
+        assert_eq!(acts(&mut machine, Event::Tick, START), [UNMONITORED]);
+        assert_eq!(machine.state(), State::Starting);
+        machine
+    };
+    for event in [Event::Hangup, Event::TestNow, Event::NetworkChanged, Event::Slept, Event::Continued] {
+        let mut machine = starting();
+        assert_eq!(acts(&mut machine, event.clone(), START), []);
+        assert_eq!(machine.state(), State::Starting, "{event:?}");
+    }
+    let mut machine = starting();
+    assert_eq!(acts(&mut machine, Event::Restart, START), [Action::Term], "it may be executed already");
+    // A stop, and an ssh that the kernel does not let die.
+    let mut machine = starting();
+    assert_eq!(acts(&mut machine, Event::Stop(15), START), STOPS);
+    assert_eq!(acts(&mut machine, Event::Started(42), START), [], "too late");
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(5)), [Action::Kill]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(10)), [Action::Exit(Exit::Signal(15))]);
+    // The same where its start fails at last.
+    let mut machine = starting();
+    machine.handle(Event::Stop(15), START);
+    assert_eq!(acts(&mut machine, Event::NotStarted("x".into()), START), [Action::Exit(Exit::Signal(15))]);
+    // The end of a lifetime.
+    let mut machine = starting();
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), STOPS);
+    // Killed before it was executed.
+    let mut machine = starting();
+    assert_eq!(acts(&mut machine, exited(ChildExit::Signal(9)), START), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [UNMONITORED]);
+}
+
+/// A reverse tunnel whose first ssh runs.
+fn tunnel(change: impl FnOnce(&mut Rules)) -> Machine {
+    running(rules(OFF, |rules| {
+        rules.no_command = true;
+        rules.forwards = Asked { remote: vec![Listen::Port(2200)], ..Asked::default() };
+        change(rules);
+    }))
+}
+
+#[test]
+fn a_restart_for_a_forward_costs_nothing() {
+    let mut machine = tunnel(|rules| rules.max_starts = Some(1));
+    for number in 0..20 {
+        let now = START + secs(1000 * number);
+        machine.handle(Event::Refused(Refusal::Remote(Listen::Port(2200))), now);
+        assert_eq!(acts(&mut machine, Event::Tick, now + secs(1)), []);
+        assert_eq!(acts(&mut machine, Event::Tick, now + secs(600)), [Action::Term], "{number}");
+        assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), now + secs(600)), []);
+        assert_eq!(acts(&mut machine, Event::Tick, now + secs(600)), [UNMONITORED], "no wait, and no limit");
+        machine.handle(Event::Started(42), now + secs(600));
+        assert_eq!(machine.refused_forwards(), None, "nothing is known of the new one");
+    }
+    // It is no first ssh any more either.
+    assert_eq!(machine.starts(), 21);
+}
+
+#[test]
+fn the_local_ports_are_looked_at() {
+    let mut machine = tunnel(|_| {});
+    machine.handle(Event::Refused(Refusal::Local(HERE)), START);
+    acts(&mut machine, Event::Tick, START + secs(1));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(5)), [Action::CheckLocal(vec![HERE])]);
+    assert_eq!(acts(&mut machine, Event::LocalChecked(false), START + secs(5)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(15)), [Action::CheckLocal(vec![HERE])]);
+    assert_eq!(acts(&mut machine, Event::LocalChecked(true), START + secs(15)), [Action::Term]);
+}
+
+#[test]
+fn an_address_that_is_gone_restarts_ssh() {
+    let changed = |change: &dyn Fn(&mut Rules), link| {
+        let mut machine = running(rules(OFF, |rules| change(rules)));
+        machine.handle(Event::LinkSeen(link), START);
+        machine.handle(Event::NetworkChanged, START + secs(100));
+        machine
+    };
+    let gone = || Event::AddressChecked(Some("192.0.2.1".into()));
+    let no_command = |rules: &mut Rules| rules.no_command = true;
+
+    let mut machine = changed(&no_command, Link::Established);
+    assert_eq!(machine.heeds_network_from(), Some(START + secs(100) + COALESCE));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::CheckAddress]);
+    assert_eq!(acts(&mut machine, gone(), START + secs(101)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(104)), [Action::CheckAddress]);
+    let actions = machine.handle(gone(), START + secs(104));
+    let text = "the address 192.0.2.1 that ssh was connected from is gone, restarting ssh";
+    assert_eq!(actions, [Action::info(text), Action::Term]);
+
+    // It is back.
+    let mut machine = changed(&no_command, Link::Established);
+    acts(&mut machine, Event::Tick, START + secs(101));
+    acts(&mut machine, gone(), START + secs(101));
+    acts(&mut machine, Event::Tick, START + secs(104));
+    assert_eq!(acts(&mut machine, Event::AddressChecked(None), START + secs(104)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(500)), []);
+
+    // Not for a shell, a shared connection or where nothing is known.
+    for (change, link) in [
+        (&(|_: &mut Rules| {}) as &dyn Fn(&mut Rules), Link::Established),
+        (&no_command, Link::Shared),
+        (&no_command, Link::Unknown),
+    ] {
+        let mut machine = changed(change, link);
+        assert_eq!(machine.heeds_network_from(), None);
+        assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), []);
+    }
+}
+
+#[test]
+fn a_login_survives_network_changes() {
+    let nobody = || Event::Tested(Outcome::Failed(Failure::NoListener, String::new()));
+    let mut machine = running(rules(LOOP, |_| {}));
+    machine.handle(Event::NetworkChanged, START + secs(2));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(3)), [Action::Test(TestTrigger::Change)]);
+    assert_eq!(acts(&mut machine, nobody(), START + secs(3)), [], "it is still logging in");
+    // The first regular test decides, and comes when it would have come.
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(600)), [Action::Test(TestTrigger::Regular)]);
+    assert_eq!(acts(&mut machine, nobody(), START + secs(600)), [Action::Term]);
+    // Whoever has passed a test is logged in.
+    let mut machine = running(rules(LOOP, |_| {}));
+    machine.handle(Event::Tick, START + secs(600));
+    machine.handle(Event::Tested(PASSED), START + secs(600));
+    machine.handle(Event::NetworkChanged, START + secs(700));
+    machine.handle(Event::Tick, START + secs(701));
+    assert_eq!(acts(&mut machine, nobody(), START + secs(701)), [Action::Term]);
+}
+
+#[test]
+fn an_outage_is_one_warning_and_one_line_when_it_is_over() {
+    let warnings = |actions: Vec<Action>| -> Vec<Action> {
+        actions.into_iter().filter(|action| matches!(action, Action::Log(Level::Warning, _))).collect()
+    };
+    let mut machine = running(rules(OFF, no_gate));
+    let refused = || Event::ChildExited(ChildExit::Status(255), Some("Connection refused".into()));
+    let mut all = Vec::new();
+    let mut now = START;
+    for _ in 0..20 {
+        all.extend(warnings(machine.handle(refused(), now)));
+        now = machine.deadline().unwrap();
+        machine.handle(Event::Tick, now);
+        machine.handle(Event::Started(42), now);
+    }
+    let text = "ssh has failed 6 times in a row (last: status 255, Connection refused), next start in 2.0 s";
+    assert_eq!(all, [Action::warning(text)]);
+    // An ssh that has lived for a tenth of the poll time is sound.
+    assert_eq!(machine.handle(Event::Tick, now + secs(59)), []);
+    let over = machine.handle(Event::Tick, now + secs(60));
+    assert_eq!(over, [Action::info("ssh is up again after 20 failures in a row")]);
+    assert_eq!(machine.handle(Event::Tick, now + secs(600)), []);
+    // A restart on request is no failure.
+    let mut machine = running(rules(OFF, no_gate));
+    for _ in 0..20 {
+        machine.handle(Event::Restart, START);
+        assert_eq!(warnings(machine.handle(exited(ChildExit::Status(255)), START)), []);
+        machine.handle(Event::Hangup, START);
+        machine.handle(Event::Tick, START);
+        machine.handle(Event::Started(42), START);
+    }
+}
+
+#[test]
+fn a_session_without_a_monitor_is_not_tested() {
+    let mut machine = machine(rules(Monitoring::Automatic, |_| {}), false);
+    machine.handle(Event::Tick, START);
+    machine.handle(Event::MonitorUnavailable("no port".into()), START);
+    machine.handle(Event::Started(42), START);
+    assert_eq!(machine.due_at(Timer::Test), None);
+    // The next one tries again.
+    machine.handle(exited(ChildExit::Signal(9)), START);
+    assert_eq!(acts(&mut machine, Event::Tick, START), [Action::Start { monitored: true }]);
+    machine.handle(Event::Started(43), START);
+    assert!(machine.due_at(Timer::Test).is_some());
+}
+
+#[test]
+fn the_last_test_is_the_running_sshs() {
+    let mut machine = running(rules(LOOP, |_| {}));
+    machine.handle(Event::Tick, START + secs(600));
+    machine.handle(Event::Tested(PASSED), START + secs(601));
+    let passed = Passed { at: START + secs(601), round_trip: Duration::from_micros(1234) };
+    assert_eq!(machine.last_passed(), Some(passed));
+    machine.handle(exited(ChildExit::Signal(9)), START + secs(700));
+    assert_eq!(machine.last_passed(), None);
 }
 
 mod sequences;

@@ -81,7 +81,7 @@ fn a_change_does_not_put_a_due_test_off() {
 fn after_a_sleep_an_overdue_test_waits_a_moment_or_for_the_network() {
     let wake = START + secs(8 * 3600);
     let mut tests = schedule(false);
-    tests.resumed(wake, false);
+    tests.resumed(true, wake, false);
     assert_eq!(tests.due(), wake + secs(10));
     tests.changed(wake + secs(2));
     assert_eq!(tests.due(), wake + secs(3));
@@ -90,7 +90,7 @@ fn after_a_sleep_an_overdue_test_waits_a_moment_or_for_the_network() {
 #[test]
 fn after_a_sleep_a_test_that_is_not_due_stays_where_it_was() {
     let mut tests = schedule(false);
-    tests.resumed(START + secs(30), false);
+    tests.resumed(true, START + secs(30), false);
     assert_eq!(tests.due(), START + secs(60));
 }
 
@@ -99,6 +99,32 @@ fn a_test_that_a_sleep_interrupted_is_made_again() {
     let mut tests = schedule(true);
     assert_eq!(tests.take(START + secs(60)), Some(TestTrigger::Regular));
     let wake = START + secs(100);
-    tests.resumed(wake, true);
+    tests.resumed(true, wake, true);
     assert_eq!(tests.due(), wake + secs(10));
+}
+
+#[test]
+fn stops_and_continues_put_a_test_off_only_once() {
+    let mut tests = schedule(false);
+    let due = START + secs(60);
+    assert!(tests.resumed(false, due, false));
+    for half in 1..20 {
+        assert!(!tests.resumed(false, due + Duration::from_millis(500 * half), false));
+    }
+    assert_eq!(tests.take(due + secs(10)), Some(TestTrigger::Regular));
+    assert!(!tests.resumed(false, due + secs(11), true), "not while that one is under way either");
+    assert!(tests.resumed(true, due + secs(12), true), "a sleep is another matter");
+    assert_eq!(tests.take(due + secs(22)), Some(TestTrigger::Regular));
+    tests.finished();
+    assert!(tests.resumed(false, due + secs(700), false));
+    assert_eq!(tests.due(), due + secs(710));
+}
+
+#[test]
+fn a_test_that_showed_nothing_is_taken_back() {
+    let mut tests = schedule(false);
+    tests.changed(START);
+    assert_eq!(tests.take(START + secs(1)), Some(TestTrigger::Change));
+    tests.take_back();
+    assert_eq!(tests.due(), START + secs(60));
 }

@@ -2,15 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The state of a TCP socket, as far as it matters here.
+/// The states of a TCP socket that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpState {
     /// It is connected.
     Established,
     /// It waits for connections.
     Listening,
-    /// Anything else.
-    Other,
 }
 
 /// A line of /proc/net/tcp or tcp6.
@@ -26,22 +24,22 @@ pub struct Tcp {
     pub inode: u64,
 }
 
-/// Reads a table of TCP sockets of either family.
+/// Reads a table of TCP sockets of either family: those that are connected or wait for connections. A server has
+/// thousands of others, which are passed over at once.
 pub fn tcp(table: &str) -> Vec<Tcp> {
     table.lines().filter_map(tcp_line).collect()
 }
 
 fn tcp_line(line: &str) -> Option<Tcp> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let local = address(fields.next()?)?;
-    let peer = address(fields.next()?)?;
+    let (local, peer) = (fields.next()?, fields.next()?);
     let state = match fields.next()? {
         "01" => TcpState::Established,
         "0A" => TcpState::Listening,
-        _ => TcpState::Other,
+        _ => return None,
     };
     let inode = fields.nth(5)?.parse().ok()?;
-    Some(Tcp { local, peer, state, inode })
+    Some(Tcp { local: address(local)?, peer: address(peer)?, state, inode })
 }
 
 /// An address as `HEX:PORT`. An IPv4 address within IPv6 becomes what it is.

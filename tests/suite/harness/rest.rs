@@ -20,6 +20,9 @@ const PER_SECOND: Duration = Duration::from_millis(1);
 /// What a signal, a line of the log or a start of ssh may cost.
 const PER_EVENT: Duration = Duration::from_micros(500);
 
+/// What the looks for an ssh's connection may cost: the kernel takes milliseconds to print its table of sockets.
+const PER_START: Duration = Duration::from_millis(100);
+
 /// What explains that an autossh was busy.
 #[derive(Clone, Copy, Debug)]
 pub struct Explained {
@@ -27,12 +30,17 @@ pub struct Explained {
     pub life: Duration,
     /// How many things have happened to it.
     pub events: u32,
+    /// How many ssh it has started that lived long enough to be looked at.
+    pub starts: u32,
 }
 
 impl Explained {
     /// What is wrong if it has used so much processor time.
     pub fn complaint(self, pid: i32, used: Duration) -> Option<String> {
-        let bound = ONCE + PER_SECOND.mul_f64(self.life.as_secs_f64()) + PER_EVENT * self.events;
+        let rest = PER_SECOND.mul_f64(self.life.as_secs_f64());
+        // One that lived on was looked at; of short lives there are no more than seconds.
+        let looked_at = self.starts.min(1 + 2 * u32::try_from(self.life.as_secs()).unwrap());
+        let bound = ONCE + rest + PER_EVENT * self.events + PER_START * looked_at;
         (used > bound)
             .then(|| format!("autossh {pid} has used {used:?} of processor time, and {self:?} explains {bound:?}"))
     }

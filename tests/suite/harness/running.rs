@@ -196,8 +196,9 @@ impl Running {
 
     fn explained(&self) -> Explained {
         let lines: usize = ["log", "stderr", "stdout"].iter().map(|name| self.text(name).lines().count()).sum();
-        let events = u32::try_from(lines + self.starts().len()).unwrap() + self.events.get();
-        Explained { life: self.since.elapsed(), events }
+        let starts = u32::try_from(self.starts().len()).unwrap();
+        let events = u32::try_from(lines).unwrap() + starts + self.events.get();
+        Explained { life: self.since.elapsed(), events, starts }
     }
 
     fn complaint(&self) -> Option<String> {

@@ -4,8 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::forwards::{Asked, Listen, Refusal};
 
-/// Any event that is not caused by an action.
+const LOOKS: Looks = Looks { link: Link::Unknown, gone: false, free: false };
+
+/// Any event that is no result of an action.
 fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         1 => Just(Event::Stop(15)),
@@ -13,26 +16,58 @@ fn an_event() -> impl Strategy<Value = Event> {
         4 => Just(Event::Hangup),
         4 => Just(Event::TestNow),
         4 => Just(Event::NetworkChanged),
-        2 => Just(Event::Resumed),
-        1 => Just(Event::ForwardRefused),
-        8 => select_end().prop_map(Event::ChildExited),
+        2 => Just(Event::Slept),
+        2 => Just(Event::Continued),
+        1 => Just(Event::MonitorRefused),
+        2 => select_refusal().prop_map(Event::Refused),
+        4 => Just(Event::Started(42)),
+        4 => Just(Event::NotStarted("x".into())),
+        8 => select_exit().prop_map(exited),
         8 => select_outcome().prop_map(Event::Tested),
         12 => Just(Event::Tick),
     ]
 }
 
-fn select_end() -> impl Strategy<Value = ChildExit> {
+fn select_exit() -> impl Strategy<Value = ChildExit> {
     prop_oneof![Just(ChildExit::Status(255)), Just(ChildExit::Status(1)), (1..65).prop_map(ChildExit::Signal)]
 }
 
 fn select_outcome() -> impl Strategy<Value = Outcome> {
-    prop_oneof![Just(Outcome::Passed), Just(FAILED), Just(Outcome::Impossible(String::new()))]
+    prop_oneof![Just(PASSED), Just(FAILED), Just(Outcome::Impossible(String::new()))]
 }
 
-/// A model of the loop: whether there is an ssh, and a test.
+fn select_refusal() -> impl Strategy<Value = Refusal> {
+    prop_oneof![
+        Just(Refusal::Remote(Listen::Port(2200))),
+        Just(Refusal::Remote(Listen::Port(2201))),
+        Just(Refusal::Local(HERE))
+    ]
+}
+
+/// What looks at the system find.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    link: Link,
+    gone: bool,
+    free: bool,
+}
+
+fn some_looks() -> impl Strategy<Value = Looks> {
+    let link = prop_oneof![Just(Link::None), Just(Link::Established), Just(Link::Shared), Just(Link::Unknown)];
+    (link, any::<bool>(), any::<bool>()).prop_map(|(link, gone, free)| Looks { link, gone, free })
+}
+
+/// An ssh, from its fork until it is reaped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ssh {
+    Forked,
+    Executed,
+}
+
+/// What the loop would be like: there is an ssh or not, executed or not, and a test or not.
 #[derive(Default)]
 struct World {
-    ssh: bool,
+    ssh: Option<Ssh>,
     test: bool,
     starts: u64,
     over: bool,
@@ -40,29 +75,35 @@ struct World {
 
 impl World {
     /// Hands the event in if it can happen, carries the actions out, and checks each.
-    fn step(&mut self, machine: &mut Machine, event: Event, now: Time, starts_fail: bool) {
+    fn step(&mut self, machine: &mut Machine, event: Event, now: Time, looks: Looks) {
         match &event {
-            Event::ChildExited(_) if !self.ssh => return,
-            Event::ChildExited(_) => self.ssh = false,
+            Event::ChildExited(..) if self.ssh.is_none() => return,
+            Event::Started(_) | Event::NotStarted(_) if self.ssh != Some(Ssh::Forked) => return,
+            Event::Started(_) => self.ssh = Some(Ssh::Executed),
+            Event::ChildExited(..) | Event::NotStarted(_) => self.ssh = None,
             Event::Tested(_) if !self.test => return,
             Event::Tested(_) => self.test = false,
             _ => {}
         }
+        let mut results = Vec::new();
         for action in machine.handle(event, now) {
             match action {
-                Action::Start => {
-                    assert!(!self.ssh, "a second ssh");
+                Action::Start { .. } => {
+                    assert!(self.ssh.is_none(), "a second ssh");
                     self.starts += 1;
-                    self.ssh = !starts_fail;
-                    let answer = if starts_fail { Event::NotStarted("x".into()) } else { Event::Started(42) };
-                    self.step(machine, answer, now, starts_fail);
+                    self.ssh = Some(Ssh::Forked);
                 }
                 Action::Test(_) => {
-                    assert!(!self.test && self.ssh, "a test without an ssh, or a second one");
+                    assert!(!self.test && self.ssh.is_some(), "a test without an ssh, or a second one");
                     self.test = true;
                 }
                 Action::DropTest => self.test = false,
-                Action::Term | Action::Kill => {}
+                Action::Term | Action::Kill => assert!(self.ssh.is_some(), "nobody to end"),
+                Action::FindLink => results.push(Event::LinkSeen(looks.link)),
+                Action::CheckAddress => {
+                    results.push(Event::AddressChecked(looks.gone.then(|| "192.0.2.1".into())));
+                }
+                Action::CheckLocal(_) => results.push(Event::LocalChecked(looks.free)),
                 Action::Exit(_) => {
                     assert!(!self.over, "a second end");
                     self.over = true;
@@ -70,51 +111,64 @@ impl World {
                 _ => {}
             }
         }
-        assert!(!self.test || self.ssh, "a test has outlived its ssh");
+        assert!(!self.test || self.ssh.is_some(), "a test has outlived its ssh");
         assert_eq!(machine.starts(), self.starts);
         if let State::Waiting { until } = machine.state() {
             assert!(until <= now.max(START) + secs(600), "a wait of more than the poll time");
         }
+        for result in results {
+            self.step(machine, result, now, looks);
+        }
     }
 }
 
+/// The rules of a reverse tunnel.
+fn tunnel(monitoring: Monitoring, gate: u64) -> Rules {
+    rules(monitoring, |rules| {
+        rules.gate_time = secs(gate);
+        rules.no_command = true;
+        let ports = |ports: &[u16]| ports.iter().map(|port| Listen::Port(*port)).collect();
+        rules.forwards = Asked { remote: ports(&[2200, 2201]), local: ports(&[8080]), tunnel: false };
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens(
-        events in vec((an_event(), 0_u64..100_000, any::<bool>()), 0..60),
+        events in vec((an_event(), 0_u64..100_000, some_looks()), 0..60),
         monitoring in prop_oneof![
             Just(OFF), Just(LOOP), Just(Monitoring::Automatic), Just(Monitoring::Echo { port: 5, echo: 7 })
         ],
         gate in prop_oneof![Just(0), Just(30)],
         readiness_pending: bool,
     ) {
-        let mut machine = machine(rules(monitoring, |rules| rules.gate_time = secs(gate)), readiness_pending);
+        let mut machine = machine(tunnel(monitoring, gate), readiness_pending);
         let mut world = World::default();
         let mut now = START;
-        for (event, millis, starts_fail) in events {
+        for (event, millis, looks) in events {
             now += Duration::from_millis(millis);
             if !world.over {
-                world.step(&mut machine, event, now, starts_fail);
+                world.step(&mut machine, event, now, looks);
             }
-            // After a failed start the next may be due at once, but only as often as starts are not delayed.
+            // A start that fails may leave the next one due at once; that ends with the starts that are free.
             let mut rounds = 0;
             while !world.over && (rounds == 0 || machine.deadline().is_some_and(|deadline| deadline <= now)) {
-                world.step(&mut machine, Event::Tick, now, starts_fail);
+                world.step(&mut machine, Event::Tick, now, looks);
                 rounds += 1;
                 prop_assert!(rounds < 10, "something due is left undone");
             }
         }
-        // A stop always ends, even if ssh ignores signals.
+        // A stop always comes to its end, be ssh as deaf as it may.
         if !world.over {
-            world.step(&mut machine, Event::Stop(15), now, false);
+            world.step(&mut machine, Event::Stop(15), now, LOOKS);
         }
         let limit = now + secs(10);
         while !world.over {
             now = machine.deadline().expect("nothing is due any more");
             prop_assert!(now <= limit, "a stop has taken more than ten seconds");
-            world.step(&mut machine, Event::Tick, now, false);
+            world.step(&mut machine, Event::Tick, now, LOOKS);
         }
     }
 }
