@@ -1,4 +1,4 @@
-//! The ssh that has been started and not yet reaped: its pid, how its start went, and its own connection.
+//! An ssh that has been started and not yet reaped: its pid, the result of its start, and its own connection.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -29,17 +29,17 @@ impl Session {
         Session { pid: child.pid, exec: child.exec.take(), failed: None, connection: None }
     }
 
-    /// ssh's pid.
+    /// The pid of ssh.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// What becomes readable when there is news of its start.
+    /// Becomes readable when there is a report about its start.
     pub fn start_fd(&self) -> Option<BorrowedFd<'_>> {
         self.exec.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads how its start went. Returns why ssh was started in `/`, if it was.
+    /// Reads the result of its start. Returns why ssh was started in `/`, if it was.
     pub fn read_start(&mut self, events: &mut Vec<Event>) -> Option<Errno> {
         let mut lost_directory = None;
         while let Some(report) = self.exec.as_mut().and_then(ExecPipe::read) {
@@ -76,7 +76,7 @@ impl Session {
         Some(connection.local.ip().to_string())
     }
 
-    /// It has been reaped; `said` is the last line it wrote to stderr.
+    /// It has been reaped; `said` is the last line of its stderr.
     pub fn reaped(mut self, exit: ChildExit, said: Option<String>, program: &Path, events: &mut Vec<Event>) {
         let mut started = Vec::new();
         self.read_start(&mut started);
@@ -88,7 +88,7 @@ impl Session {
                 events.append(&mut started);
                 events.push(Event::ChildExited(exit, said));
             }
-            // A status comes from a program; who was killed may have died before being one.
+            // An exit status comes from the program; a child that was killed may not have executed it.
             (None, ChildExit::Signal(_)) => events.push(Event::ChildExited(exit, said)),
         }
     }

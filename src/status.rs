@@ -1,4 +1,4 @@
-//! The status in one line for people: SIGUSR2's line in the log, and what systemd shows (autossh(1), SIGNALS).
+//! The status in one line: SIGUSR2's line in the log, and what systemd shows (autossh(1), SIGNALS).
 
 use std::time::{Duration, SystemTime};
 
@@ -9,25 +9,25 @@ use nix::unistd::Pid;
 
 use crate::log::stamp;
 
-/// What the line is made of.
+/// What the line shows.
 #[derive(Debug)]
 pub struct Status {
     /// The supervisor's state.
     pub state: State,
-    /// ssh's pid.
+    /// The pid of ssh.
     pub pid: Option<Pid>,
-    /// How often ssh has been started.
+    /// How many times ssh was started.
     pub starts: u64,
     /// Whether connections are tested.
     pub monitored: bool,
-    /// The last test that this ssh has passed.
+    /// The last test that this ssh passed.
     pub last_passed: Option<Passed>,
-    /// The forwards that this ssh was refused.
+    /// The refused forwards of this ssh.
     pub refused: Option<String>,
 }
 
 impl Status {
-    /// The line, at `now` on the supervisor's clock, which is `wall` on the wall's.
+    /// The line at `now`, which is `wall` on the wall clock.
     pub fn line(&self, now: Time, wall: SystemTime) -> String {
         let starts = self.starts;
         let past = |at: Time| wall.checked_sub(now.saturating_sub(at)).unwrap_or(wall);

@@ -67,7 +67,7 @@ pub struct Resources {
     pub readiness: Option<Readiness>,
 }
 
-/// What is logged at its first occurrence alone.
+/// What is logged only once.
 #[derive(Debug, Default)]
 struct LoggedOnce {
     directory_loss: bool,
@@ -87,14 +87,14 @@ pub struct Supervisor {
     last_status: String,
 }
 
-/// What to wait for: descriptors, each bound to what it means that it is ready.
+/// What to wait for: descriptors, each bound to its meaning.
 #[derive(Default)]
 struct PollSet<'a> {
     fds: Vec<PollFd<'a>>,
     sources: Vec<Source>,
 }
 
-/// Whose descriptor it is.
+/// What a descriptor belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Signals,
@@ -154,7 +154,7 @@ impl Supervisor {
         exit
     }
 
-    /// Ends ssh where the loop cannot go on.
+    /// Terminates ssh if the loop cannot go on.
     fn end_without_loop(&mut self) {
         let Some(child) = self.session.as_ref().map(Session::pid) else { return };
         let _ = ssh::ask_to_end(child);
@@ -230,8 +230,8 @@ impl Supervisor {
         waited.or_else(|errno| self.wait_without_poll(errno))
     }
 
-    /// Waits where poll(2) has failed, for want of memory or of descriptors: a signal is seen at once, all else a little
-    /// later.
+    /// Waits after poll(2) has failed because memory or descriptors are short: a signal is seen at once, everything else a
+    /// little later.
     fn wait_without_poll(&mut self, errno: Errno) -> io::Result<()> {
         if !std::mem::replace(&mut self.logged.poll_failure, true) {
             let text =
@@ -336,7 +336,7 @@ impl Supervisor {
                 }
                 events.push(Event::Continued);
             }
-            // Children are reaped whatever woke us.
+            // Children are always reaped.
             Notice::Child => {}
         }
     }
@@ -352,7 +352,7 @@ impl Supervisor {
                     events.push(Event::MonitorRefused);
                 }
                 SshOutput::RemoteRefused(listen) => events.push(Event::Refused(Refusal::Remote(listen))),
-                // With one of two address families taken ssh goes on with the other.
+                // If the address is taken in one family, ssh goes on with the other.
                 SshOutput::LocalRefused(address) if ssh.is_some_and(|ssh| listens_on(ssh, address.port())) => {}
                 SshOutput::LocalRefused(address) => events.push(Event::Refused(Refusal::Local(address))),
                 SshOutput::Unreadable(why) => self.stderr_lost(&why),
@@ -427,7 +427,7 @@ impl Supervisor {
         None
     }
 
-    /// Forks an ssh. What becomes of it is heard from its session.
+    /// Forks an ssh. Its session reports what becomes of it.
     fn start(&mut self, monitored: bool, events: &mut VecDeque<Event>) {
         match self.try_to_start(monitored, events) {
             Ok(mut child) => {
@@ -447,7 +447,7 @@ impl Supervisor {
 
     fn try_to_start(&mut self, monitored: bool, events: &mut VecDeque<Event>) -> io::Result<Child> {
         let mut monitor = self.resources.monitor.as_mut();
-        // What the last ssh's monitor had must not keep this one from starting.
+        // Ports and descriptors of the last monitor must not keep this ssh from starting.
         if let Some(monitor) = &mut monitor {
             monitor.release_ports();
         }
@@ -466,7 +466,7 @@ impl Supervisor {
         self.resources.launcher.start(pipes, before.iter().cloned().chain(forwards).chain(after.iter().cloned()))
     }
 
-    /// Sends ssh a signal that is to end it.
+    /// Sends ssh a signal to terminate it.
     fn signal_child(&mut self, send: impl Fn(Pid) -> nix::Result<()>) {
         let child = self.session.as_ref().map(Session::pid);
         if let Some((child, Err(errno))) = child.map(|child| (child, send(child))) {
@@ -480,7 +480,7 @@ impl Supervisor {
         match self.resources.readiness.take().map(Readiness::notify_ready) {
             Some(Ok(())) => self.resources.log.let_go_of_stderr(),
             Some(Err(error)) => {
-                // The caller takes it that nothing has been started, so nothing may stay.
+                // The caller assumes that nothing was started, so nothing may stay.
                 let text = format!("cannot report that ssh runs: {}", error_text(&error));
                 self.resources.log.explain(Level::Error, &text);
                 let _ = raise(Signal::SIGTERM);

@@ -31,9 +31,9 @@ def can_connect(path):
     return False
 
 for top in ("/run", "/var", "/tmp", "/root", "/dev"):
-    for folder, _, names in os.walk(top):
+    for directory, _, names in os.walk(top):
         for name in names:
-            path = os.path.join(folder, name)
+            path = os.path.join(directory, name)
             try:
                 mode = os.lstat(path).st_mode
             except OSError:

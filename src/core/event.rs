@@ -1,4 +1,4 @@
-//! The language between the loop and the core: what can happen, and what is to be done.
+//! The interface of the core: events, which can happen, and actions, which the loop carries out.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,48 +8,48 @@ use crate::forwards::Refusal;
 use crate::level::Level;
 use crate::link::Link;
 
-/// What can happen, the most urgent first: exit > restart on request > ssh's death > lifetime > due test.
+/// What can happen, the most urgent first: exit > restart on request > ssh's exit > lifetime > due test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// TERM, INT or QUIT.
     Stop(i32),
     /// USR1.
     Restart,
-    /// The ssh being started has no monitor: no port or descriptor could be had for it; why not.
+    /// The ssh being started has no monitor, because no port or descriptor was available; the reason.
     MonitorUnavailable(String),
     /// ssh has been executed, with this pid.
     Started(i32),
-    /// ssh could not be started, and nothing is left of the attempt; why not.
+    /// ssh could not be started, and nothing is left of the attempt; the reason.
     NotStarted(String),
-    /// ssh said on its stderr that the server does not listen on the monitor's port.
+    /// ssh reported that the server refused the monitor's forward.
     MonitorRefused,
-    /// ssh said on its stderr that a forward the user asked for is refused.
+    /// ssh reported that a forward of the user was refused.
     Refused(Refusal),
-    /// ssh has ended; the last it said on its stderr, if that was heard.
+    /// ssh has exited; the last line of its stderr, if known.
     ChildExited(ChildExit, Option<String>),
-    /// The machine has slept.
+    /// The machine was suspended.
     Slept,
     /// autossh, or ssh on its terminal, was stopped and continued.
     Continued,
-    /// The connection test under way is finished.
+    /// The connection test is finished.
     Tested(Outcome),
-    /// What a look at ssh's own connection has found.
+    /// The result of looking for ssh's own connection.
     LinkSeen(Link),
-    /// Whether the local address of ssh's connection is gone: then it, as text.
+    /// The local address of ssh's connection, as text, if it is gone.
     AddressChecked(Option<String>),
-    /// Whether all local addresses are free on which ssh was refused to listen.
+    /// Whether all local addresses on which ssh could not listen are free.
     LocalChecked(bool),
-    /// A network change may restore connectivity.
+    /// A network change that may restore connectivity.
     NetworkChanged,
     /// HUP.
     Hangup,
     /// ALRM.
     TestNow,
-    /// Time has passed: timers may have expired.
+    /// Time has passed, so timers may have expired.
     Tick,
 }
 
-/// How an ssh ended.
+/// How ssh exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChildExit {
     /// It exited with this status.
@@ -58,28 +58,28 @@ pub enum ChildExit {
     Signal(i32),
 }
 
-/// Why a test is made, and with it what a failure means.
+/// Why a test is made, which decides what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestTrigger {
-    /// Its time has come: failing it has consequences.
+    /// The poll time is over; a failure has consequences.
     Regular,
-    /// The same, but sooner, since the network changed.
+    /// The same, but earlier, because the network changed.
     Change,
-    /// To know early whether traffic flows: failing it has no consequence.
+    /// To know early whether traffic flows; a failure has no consequence.
     Early,
 }
 
 /// The result of a connection test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The right answer in time.
+    /// The right answer arrived in time.
     Passed {
         /// How long it took, in microseconds.
         round_trip_us: u64,
     },
-    /// No right answer: how, and the line for the log.
+    /// It did not: in which way, and the line for the log.
     Failed(Failure, String),
-    /// The test could not be made, for want of something on this machine, which says nothing about the connection.
+    /// The test could not be made because this machine lacks something, which says nothing about the connection.
     Impossible(String),
 }
 
@@ -98,41 +98,41 @@ pub enum Failure {
     Foreign,
 }
 
-/// What is to be done.
+/// What the loop must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start ssh; the result is [`Event::Started`] or [`Event::NotStarted`].
+    /// Start ssh; [`Event::Started`] or [`Event::NotStarted`] follows.
     Start {
         /// With the monitor's forwards.
         monitored: bool,
     },
-    /// Ask ssh to end.
+    /// Send ssh SIGTERM.
     Term,
-    /// End ssh.
+    /// Send ssh SIGKILL.
     Kill,
-    /// Begin a connection test; the result is [`Event::Tested`].
+    /// Begin a connection test; [`Event::Tested`] follows.
     Test(TestTrigger),
-    /// Forget the test under way.
+    /// Drop the current test.
     DropTest,
-    /// Close the monitor for good: autossh is about to end, or goes on without it.
+    /// Close the monitor permanently: autossh is exiting, or goes on without it.
     CloseMonitor,
-    /// Look for ssh's own connection; the result is [`Event::LinkSeen`].
+    /// Look for ssh's own connection; [`Event::LinkSeen`] follows.
     FindLink,
-    /// Look whether that connection's local address still exists; the result is [`Event::AddressChecked`].
+    /// Check whether that connection's local address still exists; [`Event::AddressChecked`] follows.
     CheckAddress,
-    /// Look whether these local addresses are free; the result is [`Event::LocalChecked`].
+    /// Check whether these local addresses are free; [`Event::LocalChecked`] follows.
     CheckLocal(Vec<SocketAddr>),
-    /// Take note in the pid file that a test has passed.
+    /// Update the times of the pid file: a test has passed.
     TouchPidFile,
-    /// Tell systemd that the service is up.
+    /// Tell systemd that the service is ready.
     NotifyReady,
-    /// Tell systemd that the service is about to end.
+    /// Tell systemd that the service is stopping.
     NotifyStopping,
     /// Write a line to the log.
     Log(Level, String),
-    /// Write a line to the log, and to stderr whatever the log's target.
+    /// Write a line to the log, and to stderr wherever the log goes.
     Explain(Level, String),
-    /// Leave; no ssh is left, or none that could be ended.
+    /// Exit; no ssh is left, or none that can be killed.
     Exit(Exit),
 }
 
@@ -153,11 +153,11 @@ impl Action {
     }
 }
 
-/// How autossh ends.
+/// How autossh exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// With this exit status.
     Status(i32),
-    /// By this signal, so that whoever waits can tell.
+    /// By this signal, so that the parent can tell.
     Signal(i32),
 }

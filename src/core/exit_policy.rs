@@ -1,17 +1,17 @@
-//! When ssh has ended: start it again, or exit (autossh(1), EXIT STATUS).
+//! When ssh has exited: restart it, or exit (autossh(1), EXIT STATUS).
 
 use core::time::Duration;
 
 use crate::event::ChildExit;
 
-/// What the ssh that ended was to autossh.
+/// Which ssh it was that exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPhase {
     /// The first ssh, and it did not live for the gate time.
     WithinGate,
     /// The first ssh, and it lived for the gate time.
     First,
-    /// A later ssh, or there is no gate: it is known that things work, or failing is no reason to stop.
+    /// A later ssh, or there is no gate: the setup is known to work, or failures are no reason to exit.
     Trusted,
 }
 
@@ -28,18 +28,18 @@ impl StartPhase {
     }
 }
 
-/// What to do now.
+/// What follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Start ssh again.
+    /// Restart ssh.
     Restart,
     /// Exit with this status.
     Exit(i32),
-    /// Exit with status 1, and say on stderr too that the gate time is the reason.
+    /// Exit with status 1, and name the gate time as the reason, on stderr too.
     GiveUp,
 }
 
-/// What to do after an ssh in this phase has ended that way. `service` is AUTOSSH_NTSERVICE.
+/// What to do after an ssh in this phase has exited that way. `service` is AUTOSSH_NTSERVICE.
 pub fn decide(ended: ChildExit, phase: StartPhase, service: bool) -> Decision {
     match (ended, phase) {
         (ChildExit::Signal(_), _) => Decision::Restart,

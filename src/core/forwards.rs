@@ -1,4 +1,4 @@
-//! The forwards that the user asked for: which of them stand, and when ssh is restarted for those that do not
+//! The forwards that the user asked for: which of them work, and when ssh is restarted for those that do not
 //! (autossh(1), FORWARDS).
 
 use alloc::string::String;
@@ -10,15 +10,15 @@ use crate::event::Action;
 use crate::messages;
 use crate::time::{Time, earliest};
 
-/// The first restart for a refused forward comes this long after the refusal, each further one twice as late.
+/// Time from a refusal to the first restart; it doubles for each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
-/// ssh's lines about its forwards arrive together: this long after the first one all of them are known.
+/// ssh's lines about its forwards arrive together: after this time all of them are known.
 const SETTLE: Duration = Duration::from_secs(1);
 /// A session that has lived this long on its TCP connection has the forwards that were not refused.
 const PROOF: Duration = Duration::from_secs(30);
-/// A remote forward that never stood, while others do, is worth this many restarts, …
+/// Maximum number of restarts for a remote forward that never worked, while others do, …
 const LIMITED_TRIES: u32 = 5;
-/// … and no more once this time has passed.
+/// … within this time.
 const LIMITED_TIME: Duration = Duration::from_secs(600);
 
 /// Where a forward listens.
@@ -26,39 +26,39 @@ const LIMITED_TIME: Duration = Duration::from_secs(600);
 pub enum Listen {
     /// A TCP port.
     Port(u16),
-    /// A socket's path.
+    /// The path of a socket.
     Path(String),
 }
 
 /// A forward that ssh could not set up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
-    /// The server does not listen there.
+    /// The server refuses to listen there.
     Remote(Listen),
-    /// ssh cannot listen here; one of the addresses that it has tried.
+    /// ssh cannot listen here; one of the addresses that it tried.
     Local(SocketAddr),
 }
 
-/// What was asked for on the command line.
+/// The forwards on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Where the server is to listen (`-R`); the same port may be named several times.
+    /// Where the server listens (`-R`); a port may occur several times.
     pub remote: Vec<Listen>,
-    /// Where ssh is to listen here (`-L`, `-D`).
+    /// Where ssh listens here (`-L`, `-D`).
     pub local: Vec<Listen>,
-    /// A tunnel device is (`-w`): other things than forwards may depend on the session.
+    /// There is a tunnel device (`-w`): more than forwards may depend on the session.
     pub tunnel: bool,
 }
 
-/// What this autossh knows of the forwards.
+/// What is known about the forwards.
 #[derive(Debug)]
 pub struct Forwards {
     asked: Asked,
     /// The longest time between two restarts.
     longest: Duration,
-    /// The remote forwards that a proven session had; one that was asked for twice may be here twice.
+    /// The remote forwards that have worked; one that is given twice may be here twice.
     had: Vec<Listen>,
-    /// The restarts for forwards so far, until all stand.
+    /// The restarts for forwards so far, until all of them work.
     series: Option<Series>,
     session: Option<Session>,
 }
@@ -69,34 +69,34 @@ struct Series {
     began: Time,
     tries: u32,
     step: Duration,
-    /// It has been logged as a warning what is refused.
+    /// The warning has been logged.
     warned: bool,
 }
 
-/// What ssh has said of its forwards since it was started.
+/// What the running ssh has reported about its forwards.
 #[derive(Debug, Default)]
 struct Session {
     remote: Vec<Listen>,
     local: Vec<SocketAddr>,
     first_refusal: Time,
-    /// When all that was refused is known, and it is decided what to do.
+    /// When all refusals are known, and it is decided what to do.
     decide_at: Option<Time>,
     retry_at: Option<Time>,
     proof_at: Option<Time>,
-    /// It uses or offers a shared connection.
+    /// It uses a shared connection, or shares its own.
     shared: bool,
 }
 
-/// What is done about refused forwards.
+/// What to do about refused forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
-    /// Restart ssh until they stand: one stood before, or none stands.
+    /// Restart ssh until they work: one worked before, or none works.
     Persist,
-    /// Restart ssh a few times: others stand, and must not suffer for ever.
+    /// Restart ssh a few times only, because others work.
     Try,
     /// Restart ssh once the local ports are free.
     AwaitLocal,
-    /// Nothing: a restart cannot help, or would cost more than the forward.
+    /// Nothing: a restart cannot help, or would do more harm than good.
     LeaveAlone,
 }
 
@@ -105,9 +105,9 @@ enum Plan {
 pub enum Step {
     /// Nothing.
     None,
-    /// Restart ssh, at no cost to the backoff and the number of starts.
+    /// Restart ssh; this counts neither for the backoff nor for the number of starts.
     Restart,
-    /// Look whether these local addresses are free.
+    /// Check whether these local addresses are free.
     CheckLocal(Vec<SocketAddr>),
 }
 
@@ -122,17 +122,17 @@ impl Forwards {
         !self.asked.remote.is_empty() || !self.asked.local.is_empty()
     }
 
-    /// A new ssh runs.
+    /// A new ssh is running.
     pub fn started(&mut self) {
         self.session = Some(Session::default());
     }
 
-    /// ssh has ended, or is about to.
+    /// ssh has exited, or is being terminated.
     pub fn stopped(&mut self) {
         self.session = None;
     }
 
-    /// ssh's TCP connection stands since `now`.
+    /// ssh's TCP connection was established at `now`.
     pub fn established(&mut self, now: Time) {
         let asked = self.are_asked_for();
         if let Some(session) = self.session.as_mut().filter(|_| asked) {
@@ -152,7 +152,7 @@ impl Forwards {
         self.asked.remote.contains(listen)
     }
 
-    /// ssh has said that a forward is refused.
+    /// ssh has reported a refused forward.
     pub fn refused(&mut self, refusal: Refusal, now: Time) {
         let Some(session) = &mut self.session else {
             return;
@@ -174,13 +174,13 @@ impl Forwards {
         self.session.as_ref().is_some_and(Session::is_refused)
     }
 
-    /// What is refused in this session, for people.
+    /// What is refused in this session, as text.
     pub fn refused_text(&self) -> Option<String> {
         let session = self.session.as_ref().filter(|session| session.is_refused())?;
         Some(messages::refused(&session.remote, &session.local))
     }
 
-    /// A test has passed, or the session has lived for long enough: it has the forwards that it was not refused.
+    /// A test has passed, or the session has lived long enough: forwards that were not refused work.
     pub fn proven(&mut self, actions: &mut Vec<Action>) {
         let Some(session) = &mut self.session else {
             return;
@@ -194,7 +194,7 @@ impl Forwards {
         }
     }
 
-    /// When [`Forwards::take`] has something to do.
+    /// When [`Forwards::take`] must be called.
     pub fn due(&self) -> Option<Time> {
         let session = self.session.as_ref()?;
         earliest(session.decide_at, earliest(session.retry_at, session.proof_at))
@@ -232,7 +232,7 @@ impl Forwards {
         }
     }
 
-    /// The local addresses were looked at. Returns whether ssh is to be restarted.
+    /// The local addresses were checked. Returns whether ssh must be restarted.
     pub fn local_checked(&mut self, free: bool, now: Time, actions: &mut Vec<Action>) -> bool {
         if self.plan(now) != Plan::AwaitLocal {
             return false;
@@ -248,7 +248,7 @@ impl Forwards {
         false
     }
 
-    /// The network has come back, or somebody asks for a new try (HUP): the series begins anew.
+    /// The network has come back, or HUP asks for a new attempt: the series starts again.
     pub fn begin_anew(&mut self, now: Time) {
         let first = FIRST_RETRY.min(self.longest);
         let Some(series) = &mut self.series else {
@@ -264,7 +264,7 @@ impl Forwards {
         }
     }
 
-    /// Decides what to do about all that was refused.
+    /// Decides what to do about all refusals.
     fn decide(&mut self, now: Time, actions: &mut Vec<Action>) {
         let step = FIRST_RETRY.min(self.longest);
         self.series.get_or_insert(Series { began: now, tries: 0, step, warned: false });
@@ -293,7 +293,7 @@ impl Forwards {
         }
     }
 
-    /// One more restart or look is spent: the next comes twice as late.
+    /// Counts a restart or check: the time to the next one doubles.
     fn count_try(&mut self) {
         if let Some(series) = &mut self.series {
             series.tries = series.tries.saturating_add(1);
@@ -301,7 +301,7 @@ impl Forwards {
         }
     }
 
-    /// What is to be done at `now` about what this session is refused.
+    /// What to do at `now` about the refusals of this session.
     fn plan(&self, now: Time) -> Plan {
         let Some(session) = self.session.as_ref().filter(|session| session.is_refused()) else {
             return Plan::LeaveAlone;
@@ -332,7 +332,7 @@ impl Session {
     }
 }
 
-/// `all` without one of its elements for each in `less`.
+/// `all` without the elements of `less`, each once.
 fn without(all: &[Listen], less: &[Listen]) -> Vec<Listen> {
     let mut rest = all.to_vec();
     for listen in less {

@@ -1,4 +1,4 @@
-//! What the connection tests have shown so far, and what follows from the next one (autossh(1), MONITORING).
+//! What the connection tests have shown, and what follows from the next result (autossh(1), MONITORING).
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -11,12 +11,12 @@ use crate::rules::{Monitoring, Rules};
 use crate::test_schedule::Schedule;
 use crate::time::Time;
 
-/// After this many ssh in a row that ended because an automatic forward was refused, autossh goes on without a monitor.
+/// Number of ssh in a row that exit because an automatic forward was refused, before autossh goes on without a monitor.
 const REFUSALS: u32 = 2;
-/// After this many ssh in a row that failed their first test, sharing a connection is a likely cause.
+/// Number of ssh in a row that fail their first test, after which connection sharing is a likely cause.
 const UNSOUND: u32 = 2;
 
-/// What is known of the traffic through ssh.
+/// What is known about the traffic through ssh.
 #[derive(Debug)]
 pub struct Health {
     monitoring: Monitoring,
@@ -24,18 +24,18 @@ pub struct Health {
     first_poll: Duration,
     /// A test of this autossh has passed once.
     proven: bool,
-    /// How many ssh in a row have failed a test without passing one before.
+    /// Number of ssh in a row that failed a test without passing one before.
     unsound: u32,
-    /// How many ssh in a row have ended because an automatic forward was refused.
+    /// Number of ssh in a row that exited because an automatic forward was refused.
     refusals: u32,
     logged: Logged,
     /// The ssh being started has no monitor.
     unavailable: bool,
-    /// The tests of the ssh that runs.
+    /// The tests of the running ssh.
     tests: Option<Tests>,
 }
 
-/// What need not be logged again.
+/// What has been logged and need not be repeated.
 #[derive(Debug, Default)]
 struct Logged {
     never_passed: Vec<Failure>,
@@ -61,14 +61,14 @@ pub struct Passed {
     pub round_trip: Duration,
 }
 
-/// What a test's outcome means for ssh.
+/// What a test result means for ssh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing new.
+    /// Nothing changes.
     Nothing,
-    /// This ssh is sound: its first test has passed.
+    /// This ssh works: its first test has passed.
     Healthy,
-    /// This ssh must be started again.
+    /// This ssh must be restarted.
     Down,
 }
 
@@ -93,7 +93,7 @@ impl Health {
         self.monitoring != Monitoring::Off
     }
 
-    /// Whether a failed test can cost the ssh that runs: the monitor was asked for, or has passed once.
+    /// Whether a failed test restarts ssh: the monitor was asked for, or has passed a test.
     pub fn has_consequence(&self) -> bool {
         match self.monitoring {
             Monitoring::Off => false,
@@ -102,24 +102,24 @@ impl Health {
         }
     }
 
-    /// The ssh being started has no monitor, for want of a port or a descriptor.
+    /// The ssh being started has no monitor, because no port or descriptor was available.
     pub fn unavailable(&mut self) {
         self.unavailable = true;
     }
 
-    /// The last test that the ssh that runs has passed.
+    /// The last test that the running ssh has passed.
     pub fn last_passed(&self) -> Option<Passed> {
         self.tests.as_ref().and_then(|tests| tests.last_passed)
     }
 
-    /// Whether the ssh that runs is tested.
+    /// Whether the running ssh is tested.
     pub fn is_tested(&self) -> bool {
         self.tests.is_some()
     }
 
-    /// An ssh has been started at `now`, with a monitor; somebody `waits` to hear that traffic flows.
+    /// An ssh was started at `now`, with a monitor; `waits` if readiness is still to be reported.
     pub fn started(&mut self, now: Time, waits: bool) {
-        // An automatic monitor wants to have passed before it is needed.
+        // An automatic monitor must pass a test before it has consequences.
         let early = waits || !self.has_consequence();
         let available = !core::mem::take(&mut self.unavailable);
         self.tests = (available && self.is_monitored()).then(|| Tests {
@@ -135,40 +135,40 @@ impl Health {
         self.tests.as_ref().filter(|tests| tests.under_way.is_none()).map(|tests| tests.schedule.due())
     }
 
-    /// The test that is due at `now`, which counts as begun.
+    /// Takes the test that is due at `now`; it counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
         let tests = self.tests.as_mut().filter(|tests| tests.under_way.is_none())?;
         tests.under_way = tests.schedule.take(now);
         tests.under_way
     }
 
-    /// The next test is due now.
+    /// Makes the next test due now.
     pub fn run_now(&mut self, now: Time) {
         if let Some(tests) = &mut self.tests {
             tests.schedule.run_now(now);
         }
     }
 
-    /// The network has changed, which is to be heeded from `from` on. Returns whether the next test was brought forward,
-    /// and not by an earlier change already.
+    /// The network has changed, which counts from `from` on. Returns whether this brought the next test forward, and not
+    /// an earlier change.
     pub fn network_changed(&mut self, from: Time) -> bool {
         let consequence = self.has_consequence();
         self.tests.as_mut().is_some_and(|tests| consequence && tests.schedule.changed(from))
     }
 
-    /// The machine `slept`, or autossh was stopped: a test under way is made again.
+    /// The machine was suspended (`slept`), or autossh was stopped: the current test is repeated.
     pub fn resumed(&mut self, slept: bool, now: Time, actions: &mut Vec<Action>) {
         let Some(tests) = &mut self.tests else {
             return;
         };
-        // A test is interrupted once: whoever continues us again and again must not keep it from ever finishing.
+        // A test is interrupted only once: repeated SIGCONT must not keep it from ever finishing.
         let interrupted = tests.under_way.is_some_and(|trigger| trigger != TestTrigger::Early);
         if tests.schedule.resumed(slept, now, interrupted) && tests.under_way.take().is_some() {
             actions.push(Action::DropTest);
         }
     }
 
-    /// ssh is going to end: there is nothing more to test.
+    /// ssh is being terminated: there is nothing more to test.
     pub fn stop(&mut self, actions: &mut Vec<Action>) {
         if self.tests.as_ref().is_some_and(|tests| tests.under_way.is_some()) {
             actions.push(Action::DropTest);
@@ -176,7 +176,7 @@ impl Health {
         self.tests = None;
     }
 
-    /// ssh has said that the monitor's forward was refused on the server.
+    /// ssh has reported that the server refused the monitor's forward.
     pub fn forward_refused(&mut self, actions: &mut Vec<Action>) {
         if let Some(tests) = &mut self.tests {
             tests.refused = true;
@@ -187,14 +187,14 @@ impl Health {
         }
     }
 
-    /// ssh has ended by itself.
+    /// ssh has exited by itself.
     pub fn ended(&mut self, ended: ChildExit, actions: &mut Vec<Action>) {
         let refused = self.tests.as_ref().is_some_and(|tests| tests.refused);
         self.stop(actions);
         if self.has_consequence() || !refused || ended != ChildExit::Status(255) {
             return;
         }
-        // ExitOnForwardFailure has made our forward, which nobody asked for, cost the user the session.
+        // With ExitOnForwardFailure our automatic forward has ended the session.
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals >= REFUSALS {
             self.monitoring = Monitoring::Off;
@@ -203,7 +203,7 @@ impl Health {
         }
     }
 
-    /// The test under way has finished at `now`.
+    /// The current test finished at `now`.
     pub fn tested(&mut self, outcome: &Outcome, now: Time, actions: &mut Vec<Action>) -> Verdict {
         let consequence = self.has_consequence();
         let Some(tests) = &mut self.tests else {
@@ -283,7 +283,7 @@ impl Health {
         }
     }
 
-    /// Logs once what the first failures mean, each kind for itself.
+    /// Logs once, for each kind of failure, what it means.
     fn log_never_passed(&mut self, failure: Failure, actions: &mut Vec<Action>) {
         // Both mean that forwarding is refused.
         let kind = if failure == Failure::NoListener { Failure::Closed } else { failure };

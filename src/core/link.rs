@@ -1,4 +1,4 @@
-//! ssh's own TCP connection: since when it has been there, and whether its local address still is (autossh(1), THE
+//! ssh's own TCP connection: since when it is established, and whether its local address still exists (autossh(1), THE
 //! NETWORK).
 
 use alloc::string::String;
@@ -6,20 +6,20 @@ use core::time::Duration;
 
 use crate::time::{Time, earliest};
 
-/// The first look for the connection comes this long after ssh's start, ...
+/// Time from the start of ssh to the first look for its connection, ...
 const FIRST_LOOK: Duration = Duration::from_millis(200);
-/// ... and each further one this many times as late: the kernel's table of sockets takes it milliseconds to print.
+/// ... which is multiplied by this for each further look: the kernel takes milliseconds to print its table of sockets.
 const LOOK_FACTOR: u32 = 4;
-/// An ssh without a connection after this time has none that could be found.
+/// If no connection is found by this time, none can be found.
 const LAST_LOOK: Duration = Duration::from_secs(200);
-/// The address is checked this long after the last network change, so that addresses and routes are all there.
+/// Time from the last network change to a check of the address, so that all addresses and routes are there.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A network that never settles puts the check off no longer than this.
+/// The longest delay of a check by a network that does not settle.
 const MAX_SETTLE: Duration = Duration::from_secs(5);
-/// An address counts as gone when it was so twice, this far apart: it may be about to return (DHCP, IPv6 duplicate address detection).
+/// An address counts as gone if it is so twice, this far apart: it may return (DHCP, IPv6 duplicate address detection).
 const CONFIRM: Duration = Duration::from_secs(3);
 
-/// What a look at ssh has found.
+/// The result of a look for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
     /// No connection yet.
@@ -28,11 +28,11 @@ pub enum Link {
     Established,
     /// It is a client of a shared connection, or shares its own.
     Shared,
-    /// Nothing can be learnt: no /proc, another network namespace, several candidates.
+    /// It cannot be known: no /proc, another network namespace, several candidates.
     Unknown,
 }
 
-/// What is known of the connection of the ssh that runs.
+/// What is known about the connection of the running ssh.
 #[derive(Debug)]
 pub struct LinkWatch {
     found: Link,
@@ -43,13 +43,13 @@ pub struct LinkWatch {
     check: Option<Check>,
 }
 
-/// A look at the address that is due.
+/// A check of the address that is due.
 #[derive(Debug)]
 struct Check {
     /// The first network change that asked for it.
     first: Time,
     at: Time,
-    /// The address was gone when it was last looked at.
+    /// The address was gone at the last check.
     suspected: bool,
 }
 
@@ -58,7 +58,7 @@ struct Check {
 pub enum Due {
     /// Another look for the connection.
     Look,
-    /// A look at its address.
+    /// A check of its address.
     Check,
 }
 
@@ -79,17 +79,17 @@ impl LinkWatch {
         self.found
     }
 
-    /// Since when the connection has been known to stand.
+    /// Since when the connection is known to be established.
     pub fn established_at(&self) -> Option<Time> {
         self.established_at
     }
 
-    /// When [`LinkWatch::take`] has something.
+    /// When [`LinkWatch::take`] returns something.
     pub fn due(&self) -> Option<Time> {
         earliest(self.next_look, self.check.as_ref().map(|check| check.at))
     }
 
-    /// What is due at `now`; it counts as begun.
+    /// Takes what is due at `now`; it counts as begun.
     pub fn take(&mut self, now: Time) -> Option<Due> {
         if self.next_look.is_some_and(|at| at <= now) {
             self.step = self.step.saturating_mul(LOOK_FACTOR);
@@ -97,12 +97,12 @@ impl LinkWatch {
             return Some(Due::Look);
         }
         let check = self.check.as_mut().filter(|check| check.at <= now)?;
-        // The result, which comes at once, decides what becomes of it.
+        // The result, which follows at once, decides what happens to it.
         check.at = now.saturating_add(CONFIRM);
         Some(Due::Check)
     }
 
-    /// A look has found this.
+    /// Records the result of a look.
     pub fn seen(&mut self, link: Link, now: Time) {
         self.found = if link == Link::None && self.step > LAST_LOOK { Link::Unknown } else { link };
         if self.found != Link::None {
@@ -119,14 +119,14 @@ impl LinkWatch {
             return;
         }
         let (first, suspected) = self.check.as_ref().map_or((now, false), |check| (check.first, check.suspected));
-        // A suspicion is confirmed at its own time.
+        // A suspicion is confirmed later.
         if !suspected {
             let at = now.saturating_add(SETTLE).min(first.saturating_add(MAX_SETTLE));
             self.check = Some(Check { first, at, suspected });
         }
     }
 
-    /// The address was looked at; `gone` is the one that is gone. Returns it once that is confirmed.
+    /// The address was checked; `gone` is the one that is gone. Returns it once that is confirmed.
     pub fn checked(&mut self, gone: Option<String>) -> Option<String> {
         let Some(address) = gone else {
             self.check = None;

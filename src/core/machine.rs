@@ -1,7 +1,7 @@
 //! What each event does in each state. Pure: no clock, no process, no socket.
 //!
-//! The caller hands in what has happened in the order of its priority, [`Event::Tick`] last, and carries out the actions
-//! that come back.
+//! The caller passes events in the order of their priority, [`Event::Tick`] last, and carries out the actions that are
+//! returned.
 
 use alloc::format;
 use alloc::string::String;
@@ -22,16 +22,16 @@ use crate::state::{State, StopPhase, Then};
 use crate::time::{Time, in_units};
 use crate::timers::Timer;
 
-/// How long ssh may take to heed TERM before it gets KILL (autossh(1), SIGNALS).
+/// Time from SIGTERM to SIGKILL when ssh is terminated (autossh(1), SIGNALS).
 const TERM_TIME: Duration = Duration::from_secs(5);
-/// How long a killed ssh may take to be gone before autossh leaves without it: the kernel can hold it for ever.
+/// Time after SIGKILL until autossh exits without ssh: the kernel may keep it without limit.
 const KILL_TIME: Duration = Duration::from_secs(5);
-/// A network change ends a backoff wait this much later, since an address and its route are two changes.
+/// Time from a network change to the end of a backoff wait, since an address and its route are two changes.
 const START_SETTLE: Duration = Duration::from_millis(200);
-/// Network changes are read at intervals no shorter than this: a busy container host has many.
+/// The shortest interval at which network changes are read: a busy container host has many.
 const COALESCE: Duration = Duration::from_millis(200);
 
-/// The state, and all that decides what an event does in it.
+/// The state machine of autossh.
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) rules: Rules,
@@ -39,25 +39,24 @@ pub struct Machine {
     pub(crate) started_at: Time,
     pub(crate) state: State,
     starts: u64,
-    /// How many of the starts were for the sake of a forward, and do not count.
+    /// Number of starts that were made for a forward, and do not count.
     retries: u64,
     tries: u32,
     last_start: Time,
     hold_off: HoldOff,
-    /// Network changes are heeded from then on, while ssh runs.
+    /// Network changes are acted on from then on, while ssh runs.
     coalesce_until: Time,
     pub(crate) health: Health,
     pub(crate) forwards: Forwards,
     pub(crate) link: Option<LinkWatch>,
     pub(crate) outage: Outage,
-    /// systemd still waits to hear that traffic flows.
+    /// systemd still waits for readiness.
     pub(crate) readiness_pending: bool,
     normal_end_logged: bool,
 }
 
 impl Machine {
-    /// Begins at `started_at`; `random` gives the jitter; `readiness_pending` if systemd waits to hear that the service is
-    /// up.
+    /// Starts at `started_at`; `random` provides the jitter; `readiness_pending` if systemd waits for readiness.
     pub fn new(rules: Rules, started_at: Time, random: fn() -> u64, readiness_pending: bool) -> Machine {
         Machine {
             random,
@@ -84,27 +83,27 @@ impl Machine {
         self.state
     }
 
-    /// How often ssh has been started.
+    /// How many times ssh was started.
     pub fn starts(&self) -> u64 {
         self.starts
     }
 
-    /// Whether connections are tested, if a monitor can be had.
+    /// Whether connections are tested, if a monitor is available.
     pub fn is_monitored(&self) -> bool {
         self.health.is_monitored()
     }
 
-    /// The last test that the ssh that runs has passed.
+    /// The last test that the running ssh has passed.
     pub fn last_passed(&self) -> Option<Passed> {
         self.health.last_passed()
     }
 
-    /// The forwards that the ssh that runs was refused, for people.
+    /// The refused forwards of the running ssh, as text.
     pub fn refused_forwards(&self) -> Option<String> {
         self.forwards.refused_text()
     }
 
-    /// From when on network changes are of interest, if they are.
+    /// From when on network changes are acted on, if they are at all.
     pub fn heeds_network_from(&self) -> Option<Time> {
         let from = match self.state {
             State::Waiting { .. } => Some(self.hold_off.until()),
@@ -115,12 +114,12 @@ impl Machine {
         from.filter(|_| self.rules.watch_network)
     }
 
-    /// When [`Event::Tick`] is due next, if nothing else happens.
+    /// When [`Event::Tick`] is due, if nothing else happens.
     pub fn deadline(&self) -> Option<Time> {
         Timer::ALL.into_iter().filter_map(|timer| self.due_at(timer)).min()
     }
 
-    /// What `event` at `now` leads to.
+    /// Handles `event` at `now`, and returns what to do.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -243,12 +242,12 @@ impl Machine {
                 actions.push(Action::info("signalled to start ssh now"));
                 self.state = State::Waiting { until: now };
             }
-            // Whoever signals may know already that it is executed.
+            // The sender of the signal may already know that it is executed.
             State::Starting | State::Running { .. } => {
                 actions.push(Action::info("signalled to kill and restart ssh"));
                 self.end_ssh(Then::Restart, now, actions);
             }
-            // It comes to the same, or something more important is under way.
+            // A start or something more important is under way.
             State::Stopping { .. } | State::Over => {}
         }
     }
@@ -263,7 +262,7 @@ impl Machine {
                 }
             }
             State::Running { .. } => self.forwards.begin_anew(now),
-            // The start that follows will not wait.
+            // The next start will not wait.
             State::Stopping { then: Then::Restart, .. } => self.tries = 0,
             State::Starting | State::Stopping { .. } | State::Over => {}
         }
@@ -271,7 +270,7 @@ impl Machine {
 
     fn started(&mut self, pid: i32, now: Time, actions: &mut Vec<Action>) {
         actions.push(Action::info(format!("ssh child pid is {pid}")));
-        // It may have been told to end meanwhile.
+        // It may have been terminated meanwhile.
         if self.state != State::Starting {
             return;
         }
@@ -371,7 +370,7 @@ impl Machine {
         }
     }
 
-    /// Whether the loss of ssh's local address may restart it. Without -N and a monitor it may be a shell in use.
+    /// Whether the loss of its local address may restart ssh. Without -N and a monitor it may be a shell in use.
     fn may_roam(&self) -> bool {
         self.rules.watch_network && (self.rules.no_command || self.is_monitored())
     }
@@ -407,7 +406,7 @@ impl Machine {
         }
     }
 
-    /// Starts ssh, unless it has been started often enough (AUTOSSH_MAXSTART).
+    /// Starts ssh, unless AUTOSSH_MAXSTART is reached.
     fn start(&mut self, now: Time, actions: &mut Vec<Action>) {
         if self.may_not_start() {
             return self.no_more_starts(actions);
@@ -420,7 +419,7 @@ impl Machine {
         actions.push(Action::Start { monitored: self.is_monitored() });
     }
 
-    /// There is no ssh any more and there shall be another.
+    /// Plans the next start: ssh is gone.
     fn retry(&mut self, now: Time, actions: &mut Vec<Action>) {
         if self.may_not_start() {
             return self.no_more_starts(actions);
@@ -436,7 +435,7 @@ impl Machine {
         self.state = State::Waiting { until: now.saturating_add(wait) };
     }
 
-    /// The starts that AUTOSSH_MAXSTART counts.
+    /// The number of starts that AUTOSSH_MAXSTART counts.
     fn counted_starts(&self) -> u64 {
         self.starts.saturating_sub(self.retries)
     }
@@ -453,7 +452,7 @@ impl Machine {
         self.exit(Exit::Status(0), actions);
     }
 
-    /// Ends ssh, if there is one, and then does what is said.
+    /// Terminates ssh, if there is one, and then goes on with `then`.
     fn end_ssh(&mut self, then: Then, now: Time, actions: &mut Vec<Action>) {
         let was_leaving = self.state.is_leaving();
         match (&mut self.state, then) {
@@ -468,13 +467,13 @@ impl Machine {
             (State::Waiting { .. }, Then::Restart | Then::Retry) | (State::Over, _) => {}
         }
         if !was_leaving && matches!(self.state, State::Stopping { then: Then::Exit(_), .. }) {
-            // Whoever starts another autossh for this tunnel now may need the port at once.
+            // Another autossh that is started for this tunnel now may need the port at once.
             actions.push(Action::CloseMonitor);
             actions.push(Action::NotifyStopping);
         }
     }
 
-    /// What was known of the ssh that ran is of no more interest.
+    /// Drops what was known about the ssh that is gone.
     fn session_over(&mut self) {
         self.link = None;
         self.forwards.stopped();
@@ -485,7 +484,7 @@ impl Machine {
         actions.push(Action::Exit(exit));
     }
 
-    /// The ssh that runs is sound: traffic flows, or it has lived for long enough.
+    /// The running ssh works: traffic flows, or it has lived long enough.
     fn sound(&mut self, actions: &mut Vec<Action>) {
         self.hold_off.reset();
         actions.extend(self.outage.over().map(Action::info));

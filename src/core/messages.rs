@@ -1,4 +1,4 @@
-//! What is said when things do not work: the likely cause and the way out.
+//! Messages about failures: the likely cause and what to do.
 
 use alloc::format;
 use alloc::string::String;
@@ -23,7 +23,7 @@ pub fn port_in_use(port: u16) -> String {
     format!("port {port} is still in use on this machine; ssh is started all the same")
 }
 
-/// No test has ever passed; what the way in which this one failed says about the cause.
+/// No test has ever passed: the likely cause, from how this one failed.
 pub fn never_passed(monitoring: Monitoring, failure: Failure) -> String {
     let meanwhile = match monitoring {
         Monitoring::Automatic => "this session goes on unmonitored",
@@ -56,7 +56,7 @@ fn forwarding_refused(monitoring: Monitoring, meanwhile: &str) -> String {
     )
 }
 
-/// A new session's first test was not answered, though tests have passed before.
+/// The first test of a new session failed, though tests have passed before.
 pub fn port_held(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -69,7 +69,7 @@ pub fn port_held(monitoring: Monitoring) -> String {
     }
 }
 
-/// ssh has said that the remote forward failed.
+/// ssh has reported that the remote forward was refused.
 pub fn forward_refused(monitoring: Monitoring) -> String {
     match monitoring {
         Monitoring::Loop { port } => held(port),
@@ -87,7 +87,7 @@ fn held(port: u16) -> String {
     )
 }
 
-/// No monitor can be had for the ssh being started.
+/// No monitor is available for the ssh being started.
 pub fn no_monitor(why: &str) -> String {
     format!("{why}; this session goes on without a monitor")
 }
@@ -96,11 +96,11 @@ pub fn no_monitor(why: &str) -> String {
 pub const SHARED: &str = "session after session fails its first connection test: if ssh shares a connection \
     (ControlMaster, ControlPath), starting it again cannot help, since the shared one stays; use -S none for this tunnel";
 
-/// An automatic forward, refused, has cost the user session after session.
+/// Refused automatic forwards have ended several sessions.
 pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and ExitOnForwardFailure ends ssh for it: \
     going on without a monitor; ServerAliveInterval notices a dead connection then";
 
-/// The first ssh has ended within the gate time; perhaps for the sake of a monitor that nobody asked for.
+/// The first ssh exited within the gate time, perhaps because of an automatic monitor.
 pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool, refused: Option<&str>) -> String {
     let status = match ended {
         ChildExit::Status(status) => format!("with status {status}"),
@@ -122,12 +122,12 @@ pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool, re
 /// AUTOSSH_MAXSTART is 0.
 pub const NO_STARTS: &str = "AUTOSSH_MAXSTART is 0, so ssh is never started; -1 stands for no limit";
 
-/// `ssh -N` has ended with status 0.
+/// `ssh -N` has exited with status 0.
 pub const NORMAL_END: &str = "ssh -N does not end by itself: somebody has sent it SIGTERM, or it has gone on in the \
     background or left its forwards to a shared connection, where autossh cannot watch it (ControlPersist, ControlMaster \
     or ForkAfterAuthentication in ssh_config; use -S none, or -o ForkAfterAuthentication=no)";
 
-/// What is refused, for people: `port 2200 on the server and port 8080 here`.
+/// What is refused, as text: `port 2200 on the server and port 8080 here`.
 pub fn refused(remote: &[Listen], local: &[SocketAddr]) -> String {
     let remote = remote.iter().map(|listen| match listen {
         Listen::Port(port) => format!("port {port} on the server"),
@@ -143,7 +143,7 @@ pub fn refused(remote: &[Listen], local: &[SocketAddr]) -> String {
     parts.join(" and ")
 }
 
-/// Forwards that stood before, or all of them, are refused.
+/// Forwards that worked before, or all of them, are refused.
 pub fn still_held(refused: &str, wait: Duration) -> String {
     format!(
         "{refused} is refused, most likely still held by our last session; trying again in {} s",
@@ -151,12 +151,12 @@ pub fn still_held(refused: &str, wait: Duration) -> String {
     )
 }
 
-/// Forwards are refused, which is known already or not worth a warning yet.
+/// Forwards are refused, which is already known, or not worth a warning yet.
 pub fn trying_again(refused: &str, wait: Duration) -> String {
     format!("{refused} is refused; trying again in {} s", wait.as_millis().div_ceil(1000))
 }
 
-/// Forwards that never stood are refused in every session, while others stand.
+/// Forwards that never worked are refused in every session, while others work.
 pub fn never_forwarded(refused: &str) -> String {
     format!(
         "{refused} is refused in session after session: the server forbids it, or another program has it; leaving this \
@@ -164,12 +164,12 @@ pub fn never_forwarded(refused: &str) -> String {
     )
 }
 
-/// ssh cannot listen here, where another program does.
+/// ssh cannot listen here, because another program does.
 pub fn awaiting_local(refused: &str) -> String {
     format!("{refused} is refused: another program listens there; ssh is restarted once it is free")
 }
 
-/// Forwards are refused in a session that must not be restarted for them.
+/// Forwards are refused in a session that is not restarted for them.
 pub fn left_alone(refused: &str) -> String {
     format!("{refused} is refused; leaving this session as it is, since it is shared or carries a tunnel device")
 }
@@ -182,18 +182,18 @@ pub fn restarting_for(refused: &str) -> String {
 /// No forward is refused any more.
 pub const FORWARDS_STAND: &str = "all forwards stand again";
 
-/// ssh has failed again and again, and the first wait begins.
+/// ssh has failed several times, and the first wait begins.
 pub fn outage(failures: u32, last: &str, wait: Duration) -> String {
     let seconds = in_units(wait, Duration::from_secs(1));
     format!("ssh has failed {failures} times in a row (last: {last}), next start in {seconds} s")
 }
 
-/// A session is sound again.
+/// A session works again.
 pub fn recovered(failures: u32) -> String {
     format!("ssh is up again after {failures} failures in a row")
 }
 
-/// How ssh ended last, and what it said.
+/// How the last ssh exited, and the last line of its stderr.
 pub fn last_failure(exit: ChildExit, said: Option<&str>) -> String {
     let exit = match exit {
         ChildExit::Status(status) => format!("status {status}"),
@@ -207,7 +207,7 @@ pub fn address_gone(address: &str) -> String {
     format!("the address {address} that ssh was connected from is gone, restarting ssh")
 }
 
-/// The line for the log that goes with a decision.
+/// The log line for a decision.
 pub fn child_exit(ended: ChildExit, decision: Decision) -> (Level, String) {
     match (ended, decision) {
         (ChildExit::Signal(signal), _) => (Level::Info, format!("ssh exited on signal {signal}, restarting ssh")),

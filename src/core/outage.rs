@@ -1,4 +1,4 @@
-//! An outage is worth one warning, when the first wait begins, and one line when a session is sound again (autossh(1),
+//! An outage is logged as one warning, when the first wait begins, and one line when a session works again (autossh(1),
 //! LOGGING).
 
 use alloc::string::String;
@@ -15,13 +15,13 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// ssh has failed: how, for people.
+    /// ssh has failed; how, as text.
     pub fn failed(&mut self, how: String) {
         self.failures = self.failures.saturating_add(1);
         self.last = how;
     }
 
-    /// Whether there are failures that no sound session has followed.
+    /// Whether there are failures that no working session has followed.
     pub fn is_on(&self) -> bool {
         self.failures > 0
     }
@@ -32,7 +32,7 @@ impl Outage {
         due.then(|| messages::outage(self.failures, &self.last, wait))
     }
 
-    /// A session is sound. The line for the log, if the outage was logged.
+    /// A session works. Returns the line for the log, if the outage was logged.
     pub fn over(&mut self) -> Option<String> {
         let over = core::mem::take(self);
         over.warned.then(|| messages::recovered(over.failures))

@@ -1,56 +1,56 @@
-//! The states that the supervisor can be in.
+//! The states of the machine.
 
 use crate::event::Exit;
 use crate::time::Time;
 
-/// What the supervisor is doing.
+/// What autossh is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// There is no ssh, and the next is started then.
+    /// There is no ssh; the next is started at this time.
     Waiting {
         /// When.
         until: Time,
     },
-    /// ssh has been forked, and is not known to be executed yet.
+    /// ssh has been forked, but is not known to be executed yet.
     Starting,
     /// ssh runs.
     Running {
         /// When it was executed.
         since: Time,
     },
-    /// ssh has been told to end.
+    /// ssh is being terminated.
     Stopping {
-        /// What comes after it.
+        /// What follows when it is gone.
         then: Then,
-        /// What comes next if it does not end.
+        /// What follows if it does not exit.
         phase: StopPhase,
     },
-    /// All is done.
+    /// autossh exits.
     Over,
 }
 
-/// What comes after ssh's end.
+/// What follows when ssh is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// The next ssh.
     Restart,
-    /// The next ssh, at no cost: this one was ended for the sake of a forward.
+    /// The next ssh, which does not count: this one was terminated because of a forward.
     Retry,
-    /// autossh's own end.
+    /// autossh exits.
     Exit(Exit),
 }
 
-/// What comes next for an ssh that has been told to end and does not.
+/// What follows if ssh does not exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopPhase {
-    /// It has got TERM, and gets KILL then.
+    /// It got SIGTERM, and gets SIGKILL at this time.
     Term(Time),
-    /// It has got KILL; an autossh that is about to exit leaves without it then.
+    /// It got SIGKILL; if autossh is exiting, it does so without it at this time.
     Kill(Time),
 }
 
 impl State {
-    /// Whether autossh is about to end.
+    /// Whether autossh is exiting.
     pub fn is_leaving(self) -> bool {
         matches!(self, State::Over | State::Stopping { then: Then::Exit(_), .. })
     }

@@ -5,15 +5,15 @@ use core::time::Duration;
 use crate::event::TestTrigger;
 use crate::time::Time;
 
-/// How long after the last change of the network a test begins, so that addresses and routes are all there.
+/// Time from the last network change to a test, so that all addresses and routes are there.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A network that never settles puts a test off no longer than this.
+/// The longest delay of a test by a network that does not settle.
 const MAX_SETTLE: Duration = Duration::from_secs(5);
-/// How long an overdue test waits after a suspend: Wi-Fi needs a moment.
+/// Delay of an overdue test after a suspend: Wi-Fi takes time to connect.
 const AFTER_SLEEP: Duration = Duration::from_secs(10);
-/// The first early test comes this long after ssh's start.
+/// Time from the start of ssh to the first early test.
 const FIRST_EARLY: Duration = Duration::from_secs(1);
-/// When even early tests have failed for this long, something is wrong.
+/// If early tests have failed for this long, something is wrong.
 const LONG: Duration = Duration::from_secs(30);
 
 /// The tests of one ssh.
@@ -23,13 +23,13 @@ pub struct Schedule {
     regular: Time,
     early: Option<Early>,
     change: Option<Change>,
-    /// When the next regular test was due before the last one was taken.
+    /// When the next regular test was due, before the last one was taken.
     regular_before: Time,
-    /// A suspend or a stop has put a test off, and none has been finished since.
+    /// A suspend or a stop has delayed a test, and none has finished since.
     put_off: bool,
 }
 
-/// Early tests, fewer and fewer until one passes.
+/// Early tests, at growing intervals until one passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Early {
     at: Time,
@@ -37,7 +37,7 @@ struct Early {
     long: Time,
 }
 
-/// A change of the network that has brought the next test forward.
+/// A network change that has brought the next test forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Change {
     first: Time,
@@ -68,7 +68,7 @@ impl Schedule {
         self.regular.min(early).min(change)
     }
 
-    /// The test that is due at `now`, if one is; it counts as begun.
+    /// Takes the test that is due at `now`, if any; it counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
         let trigger = if self.regular <= now {
             TestTrigger::Regular
@@ -85,7 +85,7 @@ impl Schedule {
         Some(trigger)
     }
 
-    /// An early test has failed at `now`: the next comes twice as late. Returns whether this has gone on for long.
+    /// An early test failed at `now`: the interval doubles. Returns whether this has gone on for long.
     pub fn early_failed(&mut self, now: Time) -> bool {
         let Some(early) = &mut self.early else {
             return false;
@@ -95,17 +95,17 @@ impl Schedule {
         now >= early.long
     }
 
-    /// A test has passed: there is nothing to find out early.
+    /// A test has passed: no more early tests are needed.
     pub fn passed(&mut self) {
         self.early = None;
     }
 
-    /// The next test is due now: SIGALRM.
+    /// Makes the next test due now (SIGALRM).
     pub fn run_now(&mut self, now: Time) {
         self.regular = self.regular.min(now);
     }
 
-    /// The network has changed: the next test is due once it has settled. Returns whether that is news.
+    /// The network has changed: the next test is due once it has settled. Returns whether no earlier change did that.
     pub fn changed(&mut self, now: Time) -> bool {
         let news = self.change.is_none();
         let first = self.change.map_or(now, |change| change.first);
@@ -114,7 +114,7 @@ impl Schedule {
         news
     }
 
-    /// The last test has shown nothing: the regular one comes when it would have come without it.
+    /// The last test has shown nothing: the regular one comes at its usual time.
     pub fn take_back(&mut self) {
         self.regular = self.regular_before;
     }
@@ -124,9 +124,9 @@ impl Schedule {
         self.put_off = false;
     }
 
-    /// The machine `slept` until `now`, or we were only stopped; `interrupted` if a test was under way. An overdue test
-    /// waits a moment: after each sleep, but only once for all the times that somebody stops and continues us. Returns
-    /// whether the test under way is to be made again.
+    /// The machine was suspended until `now` (`slept`), or we were only stopped; `interrupted` if a test was under way. An
+    /// overdue test is delayed after each suspend, but only once if we are stopped and continued repeatedly. Returns
+    /// whether the interrupted test must be repeated.
     pub fn resumed(&mut self, slept: bool, now: Time, interrupted: bool) -> bool {
         if self.put_off && !slept {
             return false;

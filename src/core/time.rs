@@ -47,7 +47,7 @@ pub fn in_units(time: Duration, unit: Duration) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// The earlier of two moments that may not come.
+/// The earlier of two optional times.
 pub fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

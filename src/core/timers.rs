@@ -1,4 +1,4 @@
-//! Everything that can come due, in one table that both the next deadline and the expiry are read from.
+//! All timers, in one table from which both the next deadline and expiry are read.
 
 use core::time::Duration;
 
@@ -8,32 +8,31 @@ use crate::machine::Machine;
 use crate::state::{State, StopPhase, Then};
 use crate::time::{Time, earliest};
 
-/// An ssh without a monitor, of whose connection nothing can be learnt, is up when it has lived this long (autossh(1),
-/// SYSTEMD).
+/// Time after which an ssh without a monitor counts as up, if its connection cannot be seen (autossh(1), SYSTEMD).
 const UP_TIME: Duration = Duration::from_secs(1);
-/// An ssh without a monitor is up when its connection has stood this long without a refused forward.
+/// Time after which an ssh without a monitor counts as up, if its connection is established and no forward is refused.
 const LINK_UP_TIME: Duration = Duration::from_secs(3);
-/// systemd is told so at the latest, so that an unreachable server never holds up a boot.
+/// Time after which readiness is reported in any case, so that an unreachable server does not delay the boot.
 const READY_TIME: Duration = Duration::from_secs(30);
 
-/// What can come due, the most urgent first.
+/// The timers, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// systemd is to hear that the service is up.
+    /// Readiness must be reported.
     Readiness,
-    /// autossh has lived for long enough (AUTOSSH_MAXLIFETIME).
+    /// AUTOSSH_MAXLIFETIME is over.
     Lifetime,
-    /// ssh is to be started.
+    /// ssh must be started.
     Start,
-    /// ssh has not ended in time.
+    /// ssh has not exited in time.
     Stop,
-    /// ssh has lived for so long that it is sound.
+    /// ssh has lived long enough to count as working.
     Sound,
-    /// Something is to be done about forwards.
+    /// Something must be done about forwards.
     Forwards,
-    /// ssh's connection is to be looked at.
+    /// ssh's connection must be looked for, or its address checked.
     Link,
-    /// A connection test is to be made.
+    /// A connection test must be made.
     Test,
 }
 
@@ -62,11 +61,11 @@ impl Machine {
             (Timer::Lifetime, _) => self.rules.lifetime.map(|lifetime| self.started_at.saturating_add(lifetime)),
             (Timer::Start, State::Waiting { until }) => Some(until),
             (Timer::Start, _) => None,
-            // Never a second ssh beside one that the kernel does not let die.
+            // No second ssh beside one that the kernel keeps.
             (Timer::Stop, State::Stopping { then: Then::Restart | Then::Retry, phase: StopPhase::Kill(_) }) => None,
             (Timer::Stop, State::Stopping { phase: StopPhase::Term(at) | StopPhase::Kill(at), .. }) => Some(at),
             (Timer::Stop, _) => None,
-            // With a monitor that works, a test tells.
+            // With a working monitor a test decides.
             (Timer::Sound, State::Running { since }) if !self.health.has_consequence() && self.outage.is_on() => {
                 Some(since.saturating_add(backoff::enough(self.rules.poll)))
             }
@@ -78,7 +77,7 @@ impl Machine {
         }
     }
 
-    /// When an ssh without a monitor is taken to be up.
+    /// When an ssh without a monitor counts as up.
     fn up_at(&self, state: State) -> Option<Time> {
         let State::Running { since } = state else {
             return None;

@@ -115,7 +115,7 @@ impl Monitor {
         }
     }
 
-    /// Releases the automatic ports of an ssh that has ended.
+    /// Releases the automatic ports of an ssh that has exited.
     pub fn release_ports(&mut self) {
         self.picks = None;
     }

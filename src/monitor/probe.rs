@@ -65,7 +65,7 @@ impl Probe {
     /// Begins to connect to `target`; the answer arrives at the listener if it is a `looped` test.
     ///
     /// # Errors
-    /// The outcome, when it is known at once.
+    /// The outcome, if it is known at once.
     pub fn begin(
         target: SocketAddr,
         looped: bool,

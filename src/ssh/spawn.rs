@@ -1,7 +1,6 @@
-//! Starting ssh without waiting for it: fork, and a pipe that tells when it has been executed, or why not.
+//! Starting ssh without blocking: fork, and a pipe that tells when it has been executed, or why not.
 //!
-//! The child may hang in chdir(2) or execve(2) on a dead network file system for as long as that is dead; the loop goes
-//! on meanwhile.
+//! The child may hang in chdir(2) or execve(2) on a dead network file system; the loop goes on meanwhile.
 
 use std::ffi::{CStr, CString, OsString, c_char};
 use std::fs::File;
@@ -41,17 +40,17 @@ pub struct Launcher {
 pub struct Child {
     /// Its pid.
     pub pid: Pid,
-    /// Tells when it has been executed, until that is taken.
+    /// Tells when it has been executed.
     pub exec: Option<ExecPipe>,
     /// Its stderr.
     pub stderr: Option<File>,
 }
 
-/// The child's end of its start: a report for each thing that fails, and the end of file when it is executed or dead.
+/// The child's reports: one for each failure, and the end of file when it has executed ssh or is dead.
 #[derive(Debug)]
 pub struct ExecPipe {
     pipe: File,
-    /// What has come of a report that is not whole yet.
+    /// The beginning of an incomplete report.
     partial: Vec<u8>,
 }
 
@@ -60,9 +59,9 @@ pub struct ExecPipe {
 pub enum ExecReport {
     /// It could not enter the directory, and goes on in `/`.
     LostDirectory(Errno),
-    /// It cannot be executed, and ends.
+    /// It cannot execute ssh, and exits.
     Failed(Errno),
-    /// It has been executed, or has died before.
+    /// It has executed ssh, or has died before.
     Closed,
 }
 
@@ -80,7 +79,7 @@ pub struct Pipes {
 }
 
 impl Launcher {
-    /// Makes the pipes for a start. Before all that ssh could do without.
+    /// Makes the pipes for a start, before anything that is optional.
     ///
     /// # Errors
     /// No descriptors for them.
@@ -96,7 +95,7 @@ impl Launcher {
     /// # Errors
     /// No process or memory for it.
     pub fn start(&self, pipes: Pipes, args: impl IntoIterator<Item = OsString>) -> io::Result<Child> {
-        // All that allocates memory is done before the fork.
+        // Everything that allocates memory is done before the fork.
         let c_string = |text: OsString| CString::new(text.into_vec());
         let args = iter::once(self.program.clone().into_os_string()).chain(args);
         let args = args.map(c_string).collect::<Result<Vec<_>, _>>()?;
@@ -123,7 +122,7 @@ impl Launcher {
                 exec: Some(ExecPipe { pipe: exec.into(), partial: Vec::new() }),
                 stderr: stderr.map(File::from),
             }),
-            // It has left above.
+            // It has exited above.
             ForkResult::Child => Err(Errno::EINVAL.into()),
         }
     }
@@ -150,9 +149,9 @@ impl Launcher {
             dup2_stdin(&null)?;
             dup2_stdout(&null)?;
         }
-        // Where it is refused (seccomp), ssh outlives a killed autossh, and that is all.
+        // If it is refused (seccomp), the only effect is that ssh outlives a killed autossh.
         let _ = system::die_with_parent(death_signal);
-        // The kernel does not report a parent that died before that call. Zero is a parent in another pid namespace.
+        // The kernel does not report a parent that died before that call. Zero means a parent in another pid namespace.
         let now = getppid();
         if now != parent && now.as_raw() != 0 {
             return Err(Errno::ESRCH);
@@ -177,7 +176,7 @@ impl ExecPipe {
                 Ok(count) => self.partial.extend_from_slice(buffer.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // As good as closed: nothing more will come.
+                // Treated as closed: nothing more will arrive.
                 Err(_) => return Some(ExecReport::Closed),
             }
         }

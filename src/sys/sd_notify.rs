@@ -108,7 +108,7 @@ impl Notifier {
         }
     }
 
-    /// The same at the end of the process, which waits for nobody.
+    /// The same when autossh exits, without waiting.
     pub fn send(&mut self) {
         while let Some(message) = self.unsent.front() {
             if let Some((socket, address)) = &self.target {
@@ -126,7 +126,7 @@ impl Notifier {
     }
 }
 
-/// Whether the socket may take the message later. With other errors there is nobody who could be told.
+/// Whether the socket may take the message later. Other errors mean that nobody receives it.
 fn is_full(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR))

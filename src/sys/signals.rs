@@ -12,7 +12,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::sys::system::no_core_file;
 
-/// What a signal asks of us.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// End ssh and autossh.
@@ -27,11 +27,11 @@ pub enum Notice {
     TestNow,
     /// A child has exited or stopped.
     Child,
-    /// We were stopped. The signal still continues the process; the loop only needs to know.
+    /// We were stopped and continued. The loop only needs to know.
     Continued,
 }
 
-/// The signals that the loop handles, and what each asks (autossh(1), SIGNALS).
+/// The signals that the loop handles, and what each requests (autossh(1), SIGNALS).
 const HANDLED: [(Signal, Notice); 9] = [
     (Signal::SIGTERM, Notice::Stop(Signal::SIGTERM)),
     (Signal::SIGINT, Notice::Stop(Signal::SIGINT)),
@@ -113,7 +113,7 @@ impl Signals {
         }
     }
 
-    /// What the signals since the last call ask, each once.
+    /// The requests of the signals since the last call, each once.
     pub fn pending(&mut self) -> impl Iterator<Item = Notice> + use<> {
         let notice = |number| HANDLED.iter().find(|(signal, _)| *signal as i32 == number).map(|(_, notice)| *notice);
         self.delivery.pending().filter_map(notice)

@@ -1,6 +1,6 @@
-//! A stand-in for ssh that writes down how it was started, and then does what its script says.
+//! A replacement for ssh that records how it was started, and then follows a script.
 //!
-//! The folder is in `SCRIPTED_SSH`. The Nth start leaves `start.N` there (see [`record`]) and plays the Nth line of
+//! The directory is in `SCRIPTED_SSH`. The Nth start leaves `start.N` there (see [`record`]) and plays the Nth line of
 //! `script`, or the last. A line is commands separated by `;`:
 //!
 //! | command | what it does |
@@ -10,15 +10,15 @@
 //! | `stop` | stops itself (STOP), then goes on |
 //! | `tstp` | stops itself (TSTP), as `~^Z` does, then goes on |
 //! | `live MS` | lives for that long |
-//! | `await NAME` | lives until the file `NAME` is in the folder |
+//! | `await NAME` | lives until the file `NAME` is in the directory |
 //! | `say TEXT`, `flood N` | a line, or N lines, on stderr |
 //! | `bytes HEX` | these bytes on stderr |
-//! | `note NAME` | creates the file `NAME.N` in the folder |
+//! | `note NAME` | creates the file `NAME.N` in the directory |
 //! | `raw` | puts the terminal on stdin into raw mode |
 //! | `spawn` | leaves a process behind that holds stderr open |
 //! | `orphan` | leaves a process behind that ends soon |
 //! | `relay HOW...` | serves its own `-L`, as a server with `-R`, or an echo service, would; see [`relay`] |
-//! | `real` | becomes the ssh of `SCRIPTED_SSH_REAL`, with the words there before its own |
+//! | `real` | becomes the ssh of `SCRIPTED_SSH_REAL`, with the arguments there before its own |
 
 #![no_main]
 #![allow(
@@ -50,22 +50,22 @@ use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 #[allow(unsafe_code, reason = "the name is the system's")]
 #[unsafe(no_mangle)]
 pub extern "C" fn main() -> i32 {
-    let folder = PathBuf::from(std::env::var_os("SCRIPTED_SSH").expect("SCRIPTED_SSH is not set"));
-    let number = take_number(&folder);
-    record(&folder, number);
-    let script = fs::read_to_string(folder.join("script")).expect("no script");
+    let directory = PathBuf::from(std::env::var_os("SCRIPTED_SSH").expect("SCRIPTED_SSH is not set"));
+    let number = take_number(&directory);
+    record(&directory, number);
+    let script = fs::read_to_string(directory.join("script")).expect("no script");
     let line = script.lines().nth(number - 1).or_else(|| script.lines().last()).unwrap_or_default().to_owned();
     for command in line.split(';') {
         let (word, rest) = command.trim().split_once(' ').unwrap_or((command.trim(), ""));
-        play(word, rest, &folder, number);
+        play(word, rest, &directory, number);
     }
     0
 }
 
 /// The number of this start, from 1.
-fn take_number(folder: &Path) -> usize {
+fn take_number(directory: &Path) -> usize {
     for number in 1.. {
-        match fs::File::options().write(true).create_new(true).open(folder.join(format!("taken.{number}"))) {
+        match fs::File::options().write(true).create_new(true).open(directory.join(format!("taken.{number}"))) {
             Ok(_) => return number,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             // The case is over.
@@ -75,8 +75,8 @@ fn take_number(folder: &Path) -> usize {
     exit(99)
 }
 
-/// Writes down, one fact a line, how we were started; words as hexadecimal bytes.
-fn record(folder: &Path, number: usize) {
+/// Records, one fact per line, how we were started; arguments as hexadecimal bytes.
+fn record(directory: &Path, number: usize) {
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let mut facts = String::new();
     for word in std::env::args_os() {
@@ -96,28 +96,28 @@ fn record(folder: &Path, number: usize) {
             writeln!(facts, "{name} {mask}").unwrap();
         }
     }
-    // The one that reads the folder is closed again by the time its link is read.
+    // The descriptor that reads the directory is closed by the time its link is read.
     for entry in fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();
         if let Ok(target) = fs::read_link(entry.path()) {
             writeln!(facts, "fd {} {}", entry.file_name().to_string_lossy(), target.display()).unwrap();
         }
     }
-    let unfinished = folder.join(format!("unfinished.{number}"));
+    let unfinished = directory.join(format!("unfinished.{number}"));
     fs::write(&unfinished, facts).unwrap();
-    fs::rename(unfinished, folder.join(format!("start.{number}"))).unwrap();
+    fs::rename(unfinished, directory.join(format!("start.{number}"))).unwrap();
 }
 
-fn play(word: &str, rest: &str, folder: &Path, number: usize) {
+fn play(word: &str, rest: &str, directory: &Path, number: usize) {
     let as_number = || rest.trim().parse().expect("a number");
     match word {
         "" => {}
         "exit" => exit(as_number()),
         "kill" => {
-            // A core file would be in nobody's interest.
+            // Leave no core file.
             nix::sys::prctl::set_dumpable(false).unwrap();
             let number = as_number();
-            // Whoever started the tests may have ignored it.
+            // The parent of the tests may have ignored it.
             if let Ok(ignored) = Signal::try_from(number) {
                 let _ = set(ignored, SigHandler::SigDfl);
             }
@@ -127,14 +127,14 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
         "ignore" => ignore_stops(),
         "deaf" => {
             ignore_stops();
-            fs::write(folder.join(format!("deaf.{number}")), "").unwrap();
+            fs::write(directory.join(format!("deaf.{number}")), "").unwrap();
             wait();
         }
         "stop" => raise(Signal::SIGSTOP).unwrap(),
         "tstp" => raise(Signal::SIGTSTP).unwrap(),
         "live" => std::thread::sleep(Duration::from_millis(rest.trim().parse().expect("milliseconds"))),
         "await" => {
-            while !folder.join(rest.trim()).exists() {
+            while !directory.join(rest.trim()).exists() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -149,7 +149,7 @@ fn play(word: &str, rest: &str, folder: &Path, number: usize) {
                 .collect();
             std::io::stderr().write_all(&bytes).unwrap();
         }
-        "note" => fs::write(folder.join(format!("{}.{number}", rest.trim())), "").unwrap(),
+        "note" => fs::write(directory.join(format!("{}.{number}", rest.trim())), "").unwrap(),
         "raw" => {
             let mut modes = tcgetattr(std::io::stdin()).unwrap();
             cfmakeraw(&mut modes);

@@ -27,17 +27,17 @@ fn echo(script: &str) -> (Autossh, u16) {
 }
 
 /// Two tests have passed with the first ssh.
-fn is_sound(running: &Running) {
+fn wait_healthy(running: &Running) {
     running.wait_log_times("connection ok", 2);
     assert_eq!(running.starts().len(), 1, "{}", running.story());
 }
 
 case!(a_sound_loop_stays, Same, {
-    is_sound(&looped("relay sound").0.start());
+    wait_healthy(&looped("relay sound").0.start());
 });
 
 case!(a_sound_echo_stays, Same, {
-    is_sound(&echo("relay sound").0.start());
+    wait_healthy(&echo("relay sound").0.start());
 });
 
 /// Listens on the monitor port once ssh, which does not, has started.
@@ -46,7 +46,7 @@ fn in_place_of_ssh(running: &Running, port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.1", port)).unwrap()
 }
 
-case!(the_message_is_as_it_has_always_been, Same, {
+case!(the_message_has_the_format_of_1_4g, Same, {
     let (unstarted, port) = echo("hang");
     let running = unstarted.env("AUTOSSH_MESSAGE", "of mine").env("AUTOSSH_GATETIME", "0").start();
     let listener = in_place_of_ssh(&running, port);
@@ -95,7 +95,7 @@ table!(what_fails_an_echo, Same, ["relay silent", "relay closed", "relay garbled
 });
 
 table!(half_an_answer_fails_too, Defect, [true, false], |in_a_loop| {
-    // 1.4g waits for the other half for ever.
+    // 1.4g waits for the other half without limit.
     let script = "relay half\nrelay sound";
     let (unstarted, _) = if in_a_loop { looped(script) } else { echo(script) };
     let running = unstarted.start();
@@ -104,7 +104,7 @@ table!(half_an_answer_fails_too, Defect, [true, false], |in_a_loop| {
     running.wait_log("connection ok");
 });
 
-case!(no_answer_in_the_loop_is_said, Same, {
+case!(no_answer_in_the_loop_is_logged, Same, {
     let running = looped("relay silent").0.start();
     running.wait_log("timeout polling to accept read connection");
     running.wait_log("port down, restarting ssh");
@@ -120,8 +120,8 @@ table!(wrong_bytes_in_an_echo_fail_at_once, Beyond, ["relay garbled", "relay cut
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 });
 
-case!(wrong_bytes_in_a_loop_may_be_anybodys, Beyond, {
-    // What a stranger brings does not end the test; its time does.
+case!(wrong_bytes_in_a_loop_do_not_fail_the_test, Beyond, {
+    // Bytes from other connections do not end the test; its timeout does.
     let (unstarted, _) = looped("relay garbled\nrelay sound");
     let running = unstarted.env("AUTOSSH_POLL", "8").env("AUTOSSH_FIRST_POLL", "1").start();
     running.wait_start(1);
@@ -131,7 +131,7 @@ case!(wrong_bytes_in_a_loop_may_be_anybodys, Beyond, {
 });
 
 case!(no_connection_to_itself_is_taken_for_an_echo, Defect, {
-    // Nobody listens on the monitor port, and the kernel has hardly another to give us as our own.
+    // Nothing listens on the monitor port, and the kernel has hardly another to choose as our own.
     if !needs("root", is_root()) {
         return;
     }
@@ -173,7 +173,7 @@ fn looped_port(running: &Running) -> u16 {
     running.starts()[0].args()[1].split(':').next().unwrap().parse().unwrap()
 }
 
-// 1.4g misses a death that comes just before it waits.
+// 1.4g misses an exit just before it waits.
 case!(the_death_of_ssh_during_a_test_restarts_at_once, Racy, {
     let (unstarted, port) = looped("relay silent\nrelay sound");
     let running = unstarted.env("AUTOSSH_POLL", "600").env("AUTOSSH_FIRST_POLL", "1").start();
@@ -208,12 +208,12 @@ case!(a_test_that_a_stop_interrupts_is_repeated, Beyond, {
     assert_eq!(running.starts().len(), 1, "{}", running.story());
 });
 
-/// Connects to a port, which fails when nobody takes connections there any more.
+/// Connects to a port, which fails if connections are no longer accepted there.
 fn connect(port: u16) -> TcpStream {
     TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_millis(900)).unwrap()
 }
 
-case!(strangers_on_the_port_cost_nothing, Defect, {
+case!(connections_of_others_are_ignored, Defect, {
     let (unstarted, port) = looped("relay sound");
     let running = unstarted.start();
     running.wait_log("connection ok");
@@ -224,7 +224,7 @@ case!(strangers_on_the_port_cost_nothing, Defect, {
         running.explain(20);
         for (number, stranger) in strangers.iter_mut().enumerate() {
             if number % 2 == 0 && stranger.write_all(b"vm autossh 1 2 \r\n").is_err() {
-                // It was dropped; so it comes again.
+                // It was dropped, so connect again.
                 *stranger = connect(port + 1);
             }
         }
@@ -235,8 +235,8 @@ case!(strangers_on_the_port_cost_nothing, Defect, {
     assert_eq!(running.logged("port down"), 0);
 });
 
-case!(a_crowd_during_a_test_is_held_to_a_limit, Beyond, {
-    // The answer is late, and two hundred silent strangers come before it.
+case!(connections_during_a_test_are_limited, Beyond, {
+    // The answer is late, and two hundred other connections come before it.
     let (unstarted, port) = looped("relay silent");
     let running = unstarted.env("AUTOSSH_POLL", "600").env("AUTOSSH_FIRST_POLL", "1").start();
     running.wait_start(1);
@@ -267,11 +267,11 @@ case!(a_loop_over_inet6, Defect, {
         .env("AUTOSSH_POLL", "1")
         .env("AUTOSSH_DEBUG", "1")
         .start();
-    is_sound(&running);
+    wait_healthy(&running);
 });
 
 case!(a_passed_test_sets_the_pid_files_time, Documented, {
-    // In 1.4g this is there only if it was built so, which Debian does not.
+    // In 1.4g this is a build option, which Debian does not set.
     let (unstarted, _) = looped("relay sound");
     let pid_file = unstarted.path("pid");
     let running = unstarted.env("AUTOSSH_PIDFILE", &pid_file).env("AUTOSSH_FIRST_POLL", "2").start();
@@ -320,7 +320,7 @@ case!(an_automatic_loop_works_and_heals, Beyond, {
 });
 
 table!(
-    an_automatic_monitor_that_never_passes_costs_nothing,
+    an_automatic_monitor_that_never_passes_restarts_nothing,
     Beyond,
     ["relay closed", "relay silent", "hang"],
     |script| {
@@ -345,7 +345,7 @@ case!(nothing_wakes_it_up_between_tests, Beyond, {
         let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
     };
-    // Until the start is all over.
+    // Until the start is over.
     let mut last = switches();
     wait_for("autossh to sleep", || std::mem::replace(&mut last, switches()).eq(&switches()).then_some(()));
     let before = switches();

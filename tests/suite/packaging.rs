@@ -15,7 +15,7 @@ use crate::harness::{
     Autossh, Server, has, is_gone, is_root, needs, output, output_of, output_of_within, port_pair, program, wait_for,
     wait_greeting,
 };
-use crate::systemd::Ear;
+use crate::systemd::NotifySocket;
 use crate::{case, table};
 
 fn root() -> &'static Path {
@@ -194,20 +194,20 @@ case!(the_unit_as_systemd_runs_it, Beyond, {
         let (name, value) = setting.split_once('=').unwrap();
         unstarted = unstarted.env(name, value);
     }
-    let mut ear = Ear::at(&unstarted.path("notify"));
+    let mut notify_socket = NotifySocket::at(&unstarted.path("notify"));
     let notify = unstarted.path("notify");
     let unstarted = unstarted.env("NOTIFY_SOCKET", notify).with(|command| {
         command.process_group(0);
     });
     let mut running = unstarted.start();
-    ear.wait("READY=1");
+    notify_socket.wait("READY=1");
     wait_greeting(port);
-    ear.wait("STATUS=ssh ");
+    notify_socket.wait("STATUS=ssh ");
 
     // systemctl stop: TERM to all processes of the unit.
     kill(Pid::from_raw(-running.pid()), Signal::SIGTERM).unwrap();
     assert_eq!(running.status(), 128 + Signal::SIGTERM as i32);
-    ear.wait("STOPPING=1");
+    notify_socket.wait("STOPPING=1");
     assert_eq!(running.starts().len(), 1);
 });
 

@@ -11,7 +11,7 @@ use crate::case;
 use crate::harness::{
     Autossh, Held, Hosts, Running, cpu_time, install, is_gone, needs, port_pair, process_state, scripted_ssh, wait_for,
 };
-use crate::systemd::Ear;
+use crate::systemd::NotifySocket;
 
 /// A script for an ssh that fails until autossh waits for a second, and then does this.
 fn after_a_wait(line: &str) -> String {
@@ -54,10 +54,10 @@ case!(after_a_wait_that_ran_out, Beyond, {
 case!(after_ready_was_sent, Beyond, {
     let unstarted = autossh(&[], "hang");
     let path = unstarted.path("notify");
-    let mut ear = Ear::at(&path);
+    let mut notify_socket = NotifySocket::at(&path);
     let running = unstarted.env("NOTIFY_SOCKET", &path).start();
-    ear.wait("READY=1");
-    ear.wait("STATUS=ssh ");
+    notify_socket.wait("READY=1");
+    notify_socket.wait("STATUS=ssh ");
     assert_eq!(running.unrest(), None);
 });
 

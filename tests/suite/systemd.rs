@@ -9,92 +9,97 @@ use nix::sys::signal::Signal;
 use crate::harness::{Autossh, Server, port_pair, wait_for};
 use crate::{case, table};
 
-/// systemd's ear.
-pub struct Ear {
+/// systemd's end of NOTIFY_SOCKET.
+pub struct NotifySocket {
     socket: UnixDatagram,
-    /// What has been heard so far.
-    pub heard: Vec<String>,
+    /// The messages so far.
+    pub received: Vec<String>,
 }
 
-impl Ear {
+impl NotifySocket {
     /// One with this path.
-    pub fn at(path: &Path) -> Ear {
-        Ear::of(UnixDatagram::bind(path).unwrap())
+    pub fn at(path: &Path) -> NotifySocket {
+        NotifySocket::of(UnixDatagram::bind(path).unwrap())
     }
 
-    fn of(socket: UnixDatagram) -> Ear {
+    fn of(socket: UnixDatagram) -> NotifySocket {
         socket.set_nonblocking(true).unwrap();
-        Ear { socket, heard: Vec::new() }
+        NotifySocket { socket, received: Vec::new() }
     }
 
-    /// Listens to all there is, and answers whether something that begins like that has been heard.
-    pub fn has_heard(&mut self, beginning: &str) -> bool {
+    /// Receives what is there, and returns whether a message with this beginning is among all so far.
+    pub fn has_received(&mut self, beginning: &str) -> bool {
         let mut buffer = [0; 4096];
         while let Ok(count) = self.socket.recv(&mut buffer) {
-            self.heard.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
+            self.received.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
         }
-        self.heard.iter().any(|message| message.starts_with(beginning))
+        self.received.iter().any(|message| message.starts_with(beginning))
     }
 
     /// Waits for a message with this beginning.
     pub fn wait(&mut self, beginning: &str) {
-        wait_for(format!("{beginning} at NOTIFY_SOCKET"), || self.has_heard(beginning).then_some(()));
+        wait_for(format!("{beginning} at NOTIFY_SOCKET"), || self.has_received(beginning).then_some(()));
     }
 }
 
-/// An autossh that is heard.
-fn heard(unstarted: Autossh) -> (Autossh, Ear) {
+/// An autossh with a NOTIFY_SOCKET.
+fn with_notify_socket(unstarted: Autossh) -> (Autossh, NotifySocket) {
     let path = unstarted.path("notify");
-    let ear = Ear::at(&path);
-    (unstarted.env("NOTIFY_SOCKET", &path).env("AUTOSSH_GATETIME", "0"), ear)
+    let notify_socket = NotifySocket::at(&path);
+    (unstarted.env("NOTIFY_SOCKET", &path).env("AUTOSSH_GATETIME", "0"), notify_socket)
 }
 
 case!(without_a_monitor_an_ssh_that_has_lived_for_a_second_is_up, Beyond, {
-    let (unstarted, mut ear) = heard(Autossh::new(["-M", "0", "-N", "host"], "hang"));
+    let (unstarted, mut notify_socket) = with_notify_socket(Autossh::new(["-M", "0", "-N", "host"], "hang"));
     let mut running = unstarted.start();
     running.wait_start(1);
-    ear.wait("READY=1");
+    notify_socket.wait("READY=1");
     let pid = running.wait_start(1).pid;
-    ear.wait(&format!("STATUS=ssh {pid} up since "));
+    notify_socket.wait(&format!("STATUS=ssh {pid} up since "));
     running.signal(Signal::SIGTERM);
     running.wait();
-    ear.wait("STOPPING=1");
-    assert_eq!(ear.heard.iter().filter(|message| *message == "READY=1").count(), 1);
+    notify_socket.wait("STOPPING=1");
+    assert_eq!(notify_socket.received.iter().filter(|message| *message == "READY=1").count(), 1);
 });
 
 case!(an_ssh_that_does_not_live_for_a_second_is_not_up, Beyond, {
-    let (unstarted, mut ear) = heard(Autossh::new(["-M", "0", "-N", "host"], "exit 255"));
+    let (unstarted, mut notify_socket) = with_notify_socket(Autossh::new(["-M", "0", "-N", "host"], "exit 255"));
     let running = unstarted.start();
-    ear.wait("STATUS=waiting until ");
-    assert!(!ear.has_heard("READY=1"), "{:?}", ear.heard);
+    notify_socket.wait("STATUS=waiting until ");
+    assert!(!notify_socket.has_received("READY=1"), "{:?}", notify_socket.received);
     drop(running);
 });
 
 case!(with_a_monitor_traffic_must_have_flowed, Beyond, {
     let Some(server) = Server::here("") else { return };
-    let (unstarted, mut ear) = heard(server.autossh(&["-N", "HOST"]));
+    let (unstarted, mut notify_socket) = with_notify_socket(server.autossh(&["-N", "HOST"]));
     let running = unstarted.start();
-    ear.wait("READY=1");
+    notify_socket.wait("READY=1");
     // The poll time is ten minutes: this was an early test.
     wait_for("the round trip in the status", || {
-        ear.has_heard("");
-        ear.heard
+        notify_socket.has_received("");
+        notify_socket
+            .received
             .iter()
             .any(|message| message.contains("last test passed at ") && message.ends_with(" ms"))
             .then_some(())
     });
-    let up = ear.heard.iter().position(|message| message == "READY=1").unwrap();
-    assert!(ear.heard[..up].iter().all(|message| !message.contains("last test passed")), "{:?}", ear.heard);
+    let up = notify_socket.received.iter().position(|message| message == "READY=1").unwrap();
+    assert!(
+        notify_socket.received[..up].iter().all(|message| !message.contains("last test passed")),
+        "{:?}",
+        notify_socket.received
+    );
     drop(running);
 });
 
 case!(an_abstract_socket_is_heard_too, Beyond, {
     let name = format!("autossh-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
-    let mut ear = Ear::of(UnixDatagram::bind_addr(&address).unwrap());
+    let mut notify_socket = NotifySocket::of(UnixDatagram::bind_addr(&address).unwrap());
     let unstarted = Autossh::new(["-M", "0", "-N", "host"], "hang").env("NOTIFY_SOCKET", format!("@{name}"));
     let running = unstarted.start();
-    ear.wait("READY=1");
+    notify_socket.wait("READY=1");
     drop(running);
 });
 
@@ -123,8 +128,8 @@ table!(
     ],
     |(args, name, value, reason)| {
         let prepared = |first: &[&str]| {
-            let (unstarted, ear) = heard(Autossh::run_by(first, &args, "hang").own_log());
-            (unstarted.env(name, value), ear)
+            let (unstarted, notify_socket) = with_notify_socket(Autossh::run_by(first, &args, "hang").own_log());
+            (unstarted.env(name, value), notify_socket)
         };
         for (first, status) in [
             (&AS_MAIN[..], 78),
@@ -134,10 +139,15 @@ table!(
             (&["env", "SYSTEMD_EXEC_PID=1"], 1),
             (&["env", "-u", "NOTIFY_SOCKET"], 1),
         ] {
-            let (unstarted, mut ear) = prepared(first);
+            let (unstarted, mut notify_socket) = prepared(first);
             let mut running = unstarted.run();
             assert_eq!(running.status(), status, "{first:?}: {}", running.story());
-            assert_eq!(ear.has_heard(&format!("STATUS={reason}")), status == 78, "{first:?}: {:?}", ear.heard);
+            assert_eq!(
+                notify_socket.has_received(&format!("STATUS={reason}")),
+                status == 78,
+                "{first:?}: {:?}",
+                notify_socket.received
+            );
             assert!(running.starts().is_empty());
         }
     }
@@ -146,42 +156,47 @@ table!(
 case!(what_may_pass_ends_with_status_1_and_the_reason, Beyond, {
     let port = port_pair();
     let taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
-    let (unstarted, mut ear) = heard(Autossh::run_by(&AS_MAIN, ["-M", &port.to_string(), "-N", "host"], "hang"));
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::run_by(&AS_MAIN, ["-M", &port.to_string(), "-N", "host"], "hang"));
     assert_eq!(unstarted.run().status(), 1);
-    ear.wait("STATUS=cannot listen on 127.0.0.1:");
+    notify_socket.wait("STATUS=cannot listen on 127.0.0.1:");
     drop(taken);
 
     // What ssh ends with that is no matter of the connection.
-    let (unstarted, mut ear) = heard(Autossh::run_by(&AS_MAIN, ["-M", "0", "host", "cmd"], "exit 5"));
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::run_by(&AS_MAIN, ["-M", "0", "host", "cmd"], "exit 5"));
     assert_eq!(unstarted.run().status(), 1);
-    ear.wait("STATUS=ssh exited with status 5; autossh exiting");
+    notify_socket.wait("STATUS=ssh exited with status 5; autossh exiting");
 });
 
 case!(a_socket_inherited_from_another_service_is_left_alone, Beyond, {
-    let (unstarted, mut ear) = heard(Autossh::new(["-f", "-M", "0", "-N", "host"], "live 1500;note late;hang"));
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::new(["-f", "-M", "0", "-N", "host"], "live 1500;note late;hang"));
     let pid_file = unstarted.path("pid");
     let mut running = unstarted.env("SYSTEMD_EXEC_PID", "1").env("AUTOSSH_PIDFILE", &pid_file).start();
     assert_eq!(running.status(), 0, "{}", running.story());
     running.wait_file("late.1");
-    assert!(!ear.has_heard("") && ear.heard.is_empty(), "{:?}", ear.heard);
+    assert!(!notify_socket.has_received("") && notify_socket.received.is_empty(), "{:?}", notify_socket.received);
     let daemon: i32 = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     assert_ne!(daemon, running.pid());
 });
 
 case!(a_wrapper_script_that_systemd_has_started_may_run_autossh, Beyond, {
     let wrapper = ["sh", "-c", "export SYSTEMD_EXEC_PID=$$; \"$@\"; exit $?", "sh"];
-    let (unstarted, mut ear) = heard(Autossh::run_by(&wrapper, ["-M", "0", "-N", "host"], "hang"));
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::run_by(&wrapper, ["-M", "0", "-N", "host"], "hang"));
     let running = unstarted.start();
-    ear.wait("READY=1");
+    notify_socket.wait("READY=1");
     drop(running);
 });
 
 case!(minus_f_is_not_needed_where_systemd_waits_for_this_process, Beyond, {
-    let (unstarted, mut ear) = heard(Autossh::run_by(&AS_MAIN, ["-fN", "-M", "0", "host"], "exit 255\nhang"));
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::run_by(&AS_MAIN, ["-fN", "-M", "0", "host"], "exit 255\nhang"));
     // There is no gate with -f, here neither.
     let mut running = unstarted.env("AUTOSSH_GATETIME", "30").start();
     running.wait_start(2);
-    ear.wait("READY=1");
+    notify_socket.wait("READY=1");
     running.wait_log("-f is not needed, since systemd waits for this process: staying in the foreground");
     assert_eq!(running.has_ended(), None);
     assert!(running.log().contains(&format!("autossh[{}]", running.pid())), "{}", running.log());
@@ -190,16 +205,23 @@ case!(minus_f_is_not_needed_where_systemd_waits_for_this_process, Beyond, {
 });
 
 case!(what_the_socket_cannot_take_is_sent_again_later, Beyond, {
-    let (unstarted, mut ear) = heard(Autossh::new(["-M", "0", "-N", "host"], "exit 255\nlive 1500;note late;hang"));
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::new(["-M", "0", "-N", "host"], "exit 255\nlive 1500;note late;hang"));
     let filler = UnixDatagram::unbound().unwrap();
     filler.set_nonblocking(true).unwrap();
     while filler.send_to(b"FILLER=1", unstarted.path("notify")).is_ok() {}
     let running = unstarted.start();
     running.wait_file("late.2");
-    ear.wait("READY=1");
-    ear.heard.retain(|message| message != "FILLER=1");
+    notify_socket.wait("READY=1");
+    notify_socket.received.retain(|message| message != "FILLER=1");
     // The first ssh's status was not sent in time, and is of no use any more.
     let status = format!("STATUS=ssh {} up since ", running.starts()[1].pid);
-    assert!(ear.heard.len() == 2 && ear.heard[0].starts_with(&status) && ear.heard[1] == "READY=1", "{:?}", ear.heard);
+    assert!(
+        notify_socket.received.len() == 2
+            && notify_socket.received[0].starts_with(&status)
+            && notify_socket.received[1] == "READY=1",
+        "{:?}",
+        notify_socket.received
+    );
     drop(running);
 });

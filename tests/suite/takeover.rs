@@ -23,7 +23,7 @@ fn pid_in(running: &Running) -> i32 {
 }
 
 /// Asks for a test, once ssh serves the port, and waits until it passes.
-fn is_sound(running: &Running, pid: i32, port: u16) {
+fn wait_healthy(running: &Running, pid: i32, port: u16) {
     wait_for("ssh to serve the port", || listens(pid, port).then_some(()));
     let passed = running.logged("connection ok");
     kill(Pid::from_raw(pid), Signal::SIGALRM).unwrap();
@@ -42,7 +42,7 @@ table!(a_kill_and_a_start_at_once_work_every_time, Beyond, [("", 40), ("ignore;"
         let [old, new] = [1, 2].map(|number| running.wait_start(number));
         wait_for("the end of the first", || is_gone(old.parent).then_some(()));
         assert_eq!(pid_in(&running), new.parent);
-        is_sound(&running, new.parent, port);
+        wait_healthy(&running, new.parent, port);
         assert_eq!(running.starts().len(), 2, "{}", running.story());
         assert_eq!(running.logged("still in use"), 0, "{}", running.log());
     }
@@ -51,10 +51,10 @@ table!(a_kill_and_a_start_at_once_work_every_time, Beyond, [("", 40), ("ignore;"
 case!(the_same_in_the_foreground, Beyond, {
     let port = port_pair();
     let first = looped(&[], &[], port, "relay sound").start();
-    is_sound(&first, first.pid(), port);
+    wait_healthy(&first, first.pid(), port);
     first.signal(Signal::SIGTERM);
     let second = looped(&[], &[], port, "relay sound").start();
-    is_sound(&second, second.pid(), port);
+    wait_healthy(&second, second.pid(), port);
     assert_eq!(second.starts().len(), 1);
 });
 

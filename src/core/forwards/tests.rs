@@ -30,7 +30,7 @@ fn refuse_remote(forwards: &mut Forwards, refused: &[u16], now: Time) {
     }
 }
 
-/// Lets everything that is due until `now` happen, and returns the steps with their times and the warnings.
+/// Takes everything that is due until `now`, and returns the steps with their times, and the warnings.
 fn until(forwards: &mut Forwards, now: Time) -> (Vec<(u64, Step)>, Vec<String>) {
     let (mut steps, mut actions) = (Vec::new(), Vec::new());
     while let Some(at) = forwards.due().filter(|at| *at <= now) {
@@ -46,7 +46,7 @@ fn until(forwards: &mut Forwards, now: Time) -> (Vec<(u64, Step)>, Vec<String>) 
     (steps, warnings.collect())
 }
 
-/// Proves a session in which nothing is refused.
+/// Makes a session, in which nothing is refused, count as working.
 fn proven(forwards: &mut Forwards) {
     forwards.started();
     forwards.proven(&mut Vec::new());
@@ -54,7 +54,7 @@ fn proven(forwards: &mut Forwards) {
     forwards.started();
 }
 
-/// What a refusal leads to: had before or not, all or some, remote or local.
+/// What follows from a refusal: worked before or not, all or some, remote or local.
 #[test]
 fn plans() {
     for (name, asked, had, remote, local, expected) in [
@@ -120,7 +120,7 @@ fn restarts_grow_rare_until_the_forward_stands_and_are_warned_of_once() {
     let mut actions = Vec::new();
     forwards.proven(&mut actions);
     assert_eq!(actions, [Action::info("all forwards stand again")]);
-    // The next trouble is news again.
+    // The next refusal is logged as a warning again.
     refuse_remote(&mut forwards, &[2200], now);
     let (steps, warnings) = until(&mut forwards, now + secs(10));
     assert_eq!((steps.len(), warnings.len()), (1, 1));
@@ -176,7 +176,7 @@ fn a_local_port_is_awaited() {
     let mut times = Vec::new();
     let mut actions = Vec::new();
     for number in 0..5 {
-        // The first time it is decided what to do before that.
+        // The first time the decision comes before that.
         let due = forwards.due().unwrap() + secs(if number == 0 { 4 } else { 0 });
         let (steps, warnings) = until(&mut forwards, due);
         assert_eq!(warnings.len(), usize::from(number == 0));
@@ -191,7 +191,7 @@ fn a_local_port_is_awaited() {
 
 #[test]
 fn what_must_not_be_restarted_for_a_forward() {
-    // A shared connection, be it had or not.
+    // A shared connection, whether or not the forward worked before.
     for had in [false, true] {
         let mut forwards = started(asked(&[2200], &[8080]));
         if had {
@@ -203,7 +203,7 @@ fn what_must_not_be_restarted_for_a_forward() {
         let (steps, warnings) = until(&mut forwards, START + secs(5000));
         assert_eq!((steps.len(), warnings.len()), (0, 1));
     }
-    // A tunnel device, unless the forward was had.
+    // A tunnel device, unless the forward worked before.
     for had in [false, true] {
         let mut forwards = started(Asked { tunnel: true, ..asked(&[2200], &[]) });
         if had {
@@ -255,7 +255,7 @@ fn what_counts_as_had() {
         }),
         ports(&[2201])
     );
-    // What was had stays so, and is not counted twice.
+    // A forward that worked stays so, and is not counted twice.
     assert_eq!(
         had(&|forwards| {
             proven(forwards);
@@ -287,7 +287,7 @@ fn a_hangup_and_the_network_begin_the_series_anew() {
     forwards.begin_anew(now + secs(53));
     assert_eq!(forwards.due(), Some(now + secs(55)));
 
-    // Also where the five tries are used up.
+    // Also after the five attempts.
     let mut forwards = started(asked(&[2200, 2201], &[]));
     for number in 0..6 {
         let now = START + secs(90 * number);
@@ -299,7 +299,7 @@ fn a_hangup_and_the_network_begin_the_series_anew() {
     assert_eq!(forwards.due(), None);
     forwards.begin_anew(START + secs(1000));
     assert_eq!(forwards.due(), Some(START + secs(1005)));
-    // And nothing where nothing is refused.
+    // And nothing if nothing is refused.
     let mut forwards = started(asked(&[2200], &[]));
     forwards.begin_anew(START);
     assert_eq!(forwards.due(), None);

@@ -8,7 +8,7 @@ const fn secs(seconds: u64) -> Duration {
 
 const ADDRESS: &str = "192.0.2.1";
 
-/// A connection that stands since [`START`].
+/// A connection that was established at [`START`].
 fn established() -> LinkWatch {
     let mut link = LinkWatch::new(START);
     link.seen(Link::Established, START);
@@ -71,7 +71,7 @@ fn an_address_that_returns_is_no_loss() {
     assert_eq!(link.take(START + secs(4)), Some(Due::Check));
     assert_eq!(link.checked(None), None);
     assert_eq!(link.due(), None);
-    // And it takes two looks again, the next time.
+    // The next time it takes two checks again.
     link.network_changed(START + secs(60));
     link.take(START + secs(61));
     assert_eq!(link.checked(Some(ADDRESS.into())), None);

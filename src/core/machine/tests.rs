@@ -41,17 +41,17 @@ fn machine(rules: Rules, readiness_pending: bool) -> Machine {
 }
 
 const UNMONITORED: Action = Action::Start { monitored: false };
-/// What a stop does to an ssh that runs.
+/// What a stop does to a running ssh.
 const STOPS: [Action; 3] = [Action::Term, Action::CloseMonitor, Action::NotifyStopping];
 
-/// Handles an event and leaves the log lines and the looks at ssh's connection out.
+/// Handles an event, and leaves out the log lines and the looks for ssh's connection.
 fn acts(machine: &mut Machine, event: Event, now: Time) -> Vec<Action> {
     let mut actions = machine.handle(event, now);
     actions.retain(|action| !matches!(action, Action::Log(..) | Action::Explain(..) | Action::FindLink));
     actions
 }
 
-/// ssh has ended like that.
+/// ssh has exited in this way.
 fn exited(exit: ChildExit) -> Event {
     Event::ChildExited(exit, None)
 }
@@ -65,7 +65,7 @@ fn running(rules: Rules) -> Machine {
     machine
 }
 
-/// A machine that waits for long before its next start.
+/// A machine with a long wait before its next start.
 fn waiting() -> (Machine, Time) {
     let mut machine = running(rules(OFF, no_gate));
     for _ in 0..30 {
@@ -114,7 +114,7 @@ fn an_ssh_that_does_not_end() {
 
 #[test]
 fn the_order_of_what_comes_at_once() {
-    // exit > restart on request > ssh's death > lifetime > due test.
+    // exit > restart on request > ssh's exit > lifetime > due test.
     let mut events = [
         Event::TestNow,
         exited(ChildExit::Status(0)),
@@ -131,7 +131,7 @@ fn the_order_of_what_comes_at_once() {
     assert_eq!(place(&exited(ChildExit::Status(0))), Some(2));
     assert_eq!(place(&Event::Tick), Some(6));
 
-    // A restart that was asked for wins over an end that would have been autossh's too.
+    // A requested restart wins over an exit of ssh that would have ended autossh.
     let mut machine = running(rules(OFF, no_gate));
     machine.handle(Event::Restart, START);
     machine.handle(exited(ChildExit::Status(3)), START);
@@ -218,7 +218,7 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     assert_eq!(machine.state(), State::Waiting { until: START + Duration::from_millis(200) });
     assert_eq!(machine.heeds_network_from(), Some(START + secs(10)));
 
-    // It brought nothing: the next hold-off is longer.
+    // It achieved nothing: the next hold-off is longer.
     let later = START + secs(11);
     machine.handle(Event::Tick, later);
     machine.handle(Event::Started(42), later);
@@ -227,7 +227,7 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     machine.handle(Event::NetworkChanged, later);
     assert_eq!(machine.heeds_network_from(), Some(later + secs(20)));
 
-    // An ssh that lived long enough was sound.
+    // An ssh that lived long enough did work.
     let later = later + secs(30);
     machine.handle(Event::Tick, later);
     machine.handle(Event::Started(42), later);
@@ -242,7 +242,7 @@ fn a_change_of_the_network_brings_a_test_forward_and_then_there_is_a_hold_off() 
     machine.handle(Event::NetworkChanged, START + secs(100));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::Test(TestTrigger::Change)]);
     assert_eq!(machine.heeds_network_from(), Some(START + secs(111)));
-    // The first test that an ssh passes says that it is sound; the next says nothing new.
+    // The first test that an ssh passes shows that it works; the next shows nothing new.
     machine.handle(Event::Tested(PASSED), START + secs(101));
     assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
     for (change, hold_off) in [(200, 10), (212, 20), (233, 40)] {
@@ -321,7 +321,7 @@ fn systemd_hears_when_traffic_flows() {
     machine.handle(Event::LinkSeen(Link::Established), START + secs(2));
     assert_eq!(machine.deadline(), Some(START + secs(600)));
 
-    // Without: when its connection has stood for three seconds; where that cannot be seen, when ssh has lived for one.
+    // Without: when it has been connected for three seconds, or if that cannot be seen, when it has lived for one.
     for (link, refused, seconds) in [
         (Link::Established, false, 5),
         (Link::Established, true, 30),
@@ -383,7 +383,7 @@ fn an_ssh_that_is_being_started_can_be_ended() {
     assert_eq!(acts(&mut machine, Event::Started(42), START), [], "too late");
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(5)), [Action::Kill]);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(10)), [Action::Exit(Exit::Signal(15))]);
-    // The same where its start fails at last.
+    // The same if its start fails in the end.
     let mut machine = starting();
     machine.handle(Event::Stop(15), START);
     assert_eq!(acts(&mut machine, Event::NotStarted("x".into()), START), [Action::Exit(Exit::Signal(15))]);
@@ -418,7 +418,7 @@ fn a_restart_for_a_forward_costs_nothing() {
         machine.handle(Event::Started(42), now + secs(600));
         assert_eq!(machine.refused_forwards(), None, "nothing is known of the new one");
     }
-    // It is no first ssh any more either.
+    // It is not the first ssh any more either.
     assert_eq!(machine.starts(), 21);
 }
 
@@ -461,7 +461,7 @@ fn an_address_that_is_gone_restarts_ssh() {
     assert_eq!(acts(&mut machine, Event::AddressChecked(None), START + secs(104)), []);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(500)), []);
 
-    // Not for a shell, a shared connection or where nothing is known.
+    // Not for a shell, a shared connection, or if nothing is known.
     for (change, link) in [
         (&(|_: &mut Rules| {}) as &dyn Fn(&mut Rules), Link::Established),
         (&no_command, Link::Shared),
@@ -480,10 +480,10 @@ fn a_login_survives_network_changes() {
     machine.handle(Event::NetworkChanged, START + secs(2));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(3)), [Action::Test(TestTrigger::Change)]);
     assert_eq!(acts(&mut machine, nobody(), START + secs(3)), [], "it is still logging in");
-    // The first regular test decides, and comes when it would have come.
+    // The first regular test decides, at its usual time.
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(600)), [Action::Test(TestTrigger::Regular)]);
     assert_eq!(acts(&mut machine, nobody(), START + secs(600)), [Action::Term]);
-    // Whoever has passed a test is logged in.
+    // An ssh that has passed a test is logged in.
     let mut machine = running(rules(LOOP, |_| {}));
     machine.handle(Event::Tick, START + secs(600));
     machine.handle(Event::Tested(PASSED), START + secs(600));
@@ -509,12 +509,12 @@ fn an_outage_is_one_warning_and_one_line_when_it_is_over() {
     }
     let text = "ssh has failed 6 times in a row (last: status 255, Connection refused), next start in 2.0 s";
     assert_eq!(all, [Action::warning(text)]);
-    // An ssh that has lived for a tenth of the poll time is sound.
+    // An ssh that has lived for a tenth of the poll time works.
     assert_eq!(machine.handle(Event::Tick, now + secs(59)), []);
     let over = machine.handle(Event::Tick, now + secs(60));
     assert_eq!(over, [Action::info("ssh is up again after 20 failures in a row")]);
     assert_eq!(machine.handle(Event::Tick, now + secs(600)), []);
-    // A restart on request is no failure.
+    // A restart on request is not a failure.
     let mut machine = running(rules(OFF, no_gate));
     for _ in 0..20 {
         machine.handle(Event::Restart, START);

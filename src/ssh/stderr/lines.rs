@@ -50,7 +50,7 @@ impl Lines {
         }
     }
 
-    /// The stream has come to its end.
+    /// The stream has ended.
     pub fn finish(&mut self, take: &mut dyn FnMut(SshOutput)) {
         self.say_left_out(take);
         if !self.line.is_empty() {

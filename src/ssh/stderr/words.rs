@@ -1,4 +1,4 @@
-//! Which of ssh's lines tell that a forward was refused.
+//! Recognizes ssh's lines about refused forwards.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

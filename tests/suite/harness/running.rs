@@ -16,7 +16,7 @@ use super::{Start, end, is_ours, wait_for};
 
 /// An autossh that has been started.
 pub struct Running {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     child: Child,
     since: Instant,
     ended: Option<ExitStatus>,
@@ -30,9 +30,9 @@ pub struct Running {
 
 impl Running {
     /// One that has just been started in this directory.
-    pub fn new(folder: tempfile::TempDir, child: Child) -> Running {
+    pub fn new(directory: tempfile::TempDir, child: Child) -> Running {
         Running {
-            folder,
+            directory,
             child,
             since: Instant::now(),
             ended: None,
@@ -90,20 +90,20 @@ impl Running {
         self.events.set(self.events.get() + events);
     }
 
-    /// Waits for its end, and answers with its exit status; a signal counts as 128 + n.
+    /// Waits for its end, and returns its exit status; a signal counts as 128 + n.
     pub fn status(&mut self) -> i32 {
         let status = self.wait();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
     }
 
-    /// Its folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
-    /// The path of a file in the folder.
+    /// The path of a file in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// The starts of ssh so far.
@@ -118,14 +118,14 @@ impl Running {
         })
     }
 
-    /// Waits until ssh has started for the first time and autossh has logged its pid. 1.4g loses signals that come sooner.
+    /// Waits until ssh has started for the first time and autossh has logged its pid. 1.4g loses earlier signals.
     pub fn wait_up(&self) -> Start {
         let start = self.wait_start(1);
         self.wait_log("ssh child pid");
         start
     }
 
-    /// A file in the folder, as text; empty if it is not there.
+    /// A file in the directory, as text; empty if it is not there.
     pub fn text(&self, name: &str) -> String {
         let mut bytes = Vec::new();
         if let Ok(mut file) = fs::File::open(self.path(name)) {
@@ -139,7 +139,7 @@ impl Running {
         self.text("log")
     }
 
-    /// What it has said on stderr so far.
+    /// Its stderr so far.
     pub fn stderr(&self) -> String {
         self.text("stderr")
     }
@@ -159,12 +159,12 @@ impl Running {
         self.wait_log_times(text, 1);
     }
 
-    /// Waits until a file is in the folder.
+    /// Waits until a file is in the directory.
     pub fn wait_file(&self, name: &str) {
         wait_for(format!("the file {name}"), || self.path(name).exists().then_some(()));
     }
 
-    /// All there is to know when something goes wrong.
+    /// What is known when something goes wrong.
     pub fn story(&self) -> String {
         format!("so far log:\n{}stderr:\n{}", self.log(), self.stderr())
     }
@@ -180,7 +180,7 @@ impl Drop for Running {
             is_ours().then(|| self.complaint()).flatten()
         };
         end(&mut self.child);
-        rest::end_all_of(self.folder.path(), &self.starts());
+        rest::end_all_of(self.directory.path(), &self.starts());
         if let Some(complaint) = complaint {
             panic!("{complaint}; {}", self.story());
         }
@@ -206,7 +206,7 @@ impl Running {
         let ended = self.ended.and(self.used).and_then(|used| explained.complaint(self.pid(), used));
         let starts = self.starts();
         ended
-            .or_else(|| rest::complaint(self.folder.path(), &starts, explained))
+            .or_else(|| rest::complaint(self.directory.path(), &starts, explained))
             .or_else(|| if self.ssh_may_outlive.get() { None } else { rest::orphans(&starts) })
     }
 }

@@ -185,7 +185,7 @@ impl Play {
         }
         let start = Instant::now();
         // Left is only what could not be killed, and that is said.
-        while let Some(pid) = all_of(running.folder()).first().filter(|_| !said.contains("leaving it")) {
+        while let Some(pid) = all_of(running.directory()).first().filter(|_| !said.contains("leaving it")) {
             if start.elapsed() > Duration::from_secs(3) {
                 let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 return Err(format!("it leaves {} behind", name.trim()));

@@ -8,7 +8,7 @@ use crate::forwards::{Asked, Listen, Refusal};
 
 const LOOKS: Looks = Looks { link: Link::Unknown, gone: false, free: false };
 
-/// Any event that is no result of an action.
+/// Any event that is not the result of an action.
 fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         1 => Just(Event::Stop(15)),
@@ -44,7 +44,7 @@ fn select_refusal() -> impl Strategy<Value = Refusal> {
     ]
 }
 
-/// What looks at the system find.
+/// What checks of the system find.
 #[derive(Clone, Copy, Debug)]
 struct Looks {
     link: Link,
@@ -64,7 +64,7 @@ enum Ssh {
     Executed,
 }
 
-/// What the loop would be like: there is an ssh or not, executed or not, and a test or not.
+/// A model of the loop: whether there is an ssh, whether it is executed, and whether there is a test.
 #[derive(Default)]
 struct World {
     ssh: Option<Ssh>,
@@ -152,7 +152,7 @@ proptest! {
             if !world.over {
                 world.step(&mut machine, event, now, looks);
             }
-            // A start that fails may leave the next one due at once; that ends with the starts that are free.
+            // After a failed start the next may be due at once, but only as often as starts are not delayed.
             let mut rounds = 0;
             while !world.over && (rounds == 0 || machine.deadline().is_some_and(|deadline| deadline <= now)) {
                 world.step(&mut machine, Event::Tick, now, looks);
@@ -160,7 +160,7 @@ proptest! {
                 prop_assert!(rounds < 10, "something due is left undone");
             }
         }
-        // A stop always comes to its end, be ssh as deaf as it may.
+        // A stop always ends, even if ssh ignores signals.
         if !world.over {
             world.step(&mut machine, Event::Stop(15), now, LOOKS);
         }

@@ -50,7 +50,7 @@ fn what_is_left_behind_is_bounded() {
         pass_through.push(&[b'x'; 8 * 1024]);
     }
     assert_eq!(pass_through.waiting.len(), MAX_WAITING);
-    // Comes back, though nobody reads.
+    // Returns although nobody reads.
     pass_through.flush();
     assert!(pass_through.is_waiting());
 }

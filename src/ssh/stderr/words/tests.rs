@@ -21,7 +21,7 @@ fn a_remote_forward_that_is_refused() {
         ("ssh: Warning: remote port forwarding failed for listen port 2200\r", None),
         ("debug1: remote forward failure for: listen 2200, connect localhost:22\r", None),
         ("debug1: Warning: remote port forwarding failed for listen port 2200\r", None),
-        // Nothing that ssh says.
+        // Not from ssh.
         ("Warning: remote port forwarding failed for listen port 65536\r", None),
         ("Warning: remote port forwarding failed for listen port +22\r", None),
         ("Warning: remote port forwarding failed for listen port 2200 \r", None),
