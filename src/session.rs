@@ -61,10 +61,14 @@ impl Session {
     pub fn find_link(&mut self) -> Link {
         match Connection::find(self.pid) {
             Found::Tcp(connection) => {
-                self.connection = Some(connection);
+                self.connection.get_or_insert(connection);
                 Link::Established
             }
-            Found::Shared(_) => Link::Shared,
+            Found::Shared(Some(connection)) => {
+                self.connection.get_or_insert(connection);
+                Link::Master
+            }
+            Found::Shared(None) => Link::Shared,
             Found::Unknown if connection::are_visible(self.pid) => Link::None,
             Found::Unknown => Link::Unknown,
         }

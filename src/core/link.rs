@@ -26,7 +26,9 @@ pub enum Link {
     None,
     /// A TCP connection of its own, or of its only child with one.
     Established,
-    /// It is a client of a shared connection, or shares its own.
+    /// The same, and other ssh processes share it: ssh is a ControlMaster.
+    Master,
+    /// It is the client of a ControlMaster.
     Shared,
     /// It cannot be known: no /proc, another network namespace, several candidates.
     Unknown,
@@ -102,8 +104,12 @@ impl LinkWatch {
         Some(Due::Check)
     }
 
-    /// Records the result of a look.
+    /// Records the result of a look. Once the connection stands, only whether it is shared can be new.
     pub fn seen(&mut self, link: Link, now: Time) {
+        if self.established_at.is_some() {
+            return;
+        }
+        let link = if link == Link::Master { Link::Established } else { link };
         self.found = if link == Link::None && self.step > LAST_LOOK { Link::Unknown } else { link };
         if self.found != Link::None {
             self.next_look = None;

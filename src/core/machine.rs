@@ -132,7 +132,13 @@ impl Machine {
             Event::Started(pid) => self.started(pid, now, &mut actions),
             Event::NotStarted(why) => self.not_started(&why, now, &mut actions),
             Event::MonitorRefused => self.health.forward_refused(&mut actions),
-            Event::Refused(refusal) => self.forwards.refused(refusal, now),
+            Event::Refused(refusal) => {
+                // A ControlMaster offers its connection only after the login, which may be after the last look.
+                if self.link.is_some() && !self.forwards.is_refused() {
+                    actions.push(Action::FindLink);
+                }
+                self.forwards.refused(refusal, now);
+            }
             Event::ChildExited(exit, said) => self.child_exited(exit, said.as_deref(), now, &mut actions),
             Event::Slept => {
                 self.hold_off.reset();
@@ -354,11 +360,13 @@ impl Machine {
         let Some(link) = &mut self.link else {
             return;
         };
+        let stood = link.established_at().is_some();
         link.seen(found, now);
-        match found {
-            Link::Established => self.forwards.established(now),
-            Link::Shared => self.forwards.shared(),
-            Link::None | Link::Unknown => {}
+        if matches!(found, Link::Established | Link::Master) && !stood {
+            self.forwards.established(now);
+        }
+        if matches!(found, Link::Master | Link::Shared) {
+            self.forwards.shared();
         }
     }
 

@@ -85,8 +85,8 @@ impl Machine {
         let link = self.link.as_ref().filter(|_| !self.health.is_tested())?;
         match link.found() {
             Link::None => None,
-            Link::Established if self.forwards.is_refused() => None,
-            Link::Established => Some(link.established_at()?.saturating_add(LINK_UP_TIME)),
+            Link::Established | Link::Master if self.forwards.is_refused() => None,
+            Link::Established | Link::Master => Some(link.established_at()?.saturating_add(LINK_UP_TIME)),
             Link::Shared | Link::Unknown => Some(since.saturating_add(UP_TIME)),
         }
     }

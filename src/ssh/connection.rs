@@ -74,11 +74,9 @@ fn source_towards(peer: SocketAddr) -> Option<IpAddr> {
 /// Returns whether `ssh`, or a process that it has started, listens on this local port.
 pub fn listens_on(ssh: Pid, port: u16) -> bool {
     let proc = Path::new("/proc");
-    let tcp = tcp_of(proc, ssh.as_raw());
-    let owned: BTreeSet<u64> = family(proc, ssh.as_raw()).into_iter().flat_map(|pid| sockets(proc, pid)).collect();
-    tcp.values().any(|socket| {
-        socket.state == TcpState::Listening && socket.local.port() == port && owned.contains(&socket.inode)
-    })
+    let owned = family(proc, ssh.as_raw()).into_iter().flat_map(|pid| sockets(proc, pid)).collect();
+    let mut tcp = tcp_of(proc, ssh.as_raw(), owned).into_values();
+    tcp.any(|socket| socket.state == TcpState::Listening && socket.local.port() == port)
 }
 
 /// Returns whether `address` is free, so that ssh, which binds as this does, can listen there.
@@ -103,30 +101,33 @@ fn find(proc: &Path, ssh: i32) -> Option<Found> {
         return None;
     }
     let own = sockets(proc, ssh);
-    if own.is_empty() && family(proc, ssh).len() == 1 {
-        return None;
-    }
-    let tcp = tcp_of(proc, ssh);
-    let mut candidates = candidates(&own, &tcp);
-    let unix = tables::unix(&read(&process(proc, ssh).join("net/unix")));
-    if unix.iter().any(|socket| socket.listening && is_control(socket) && own.contains(&socket.inode)) {
-        return Some(Found::Shared(only(&candidates)));
-    }
-    // Whose client a process is, /proc does not tell. But a client there is, of whichever ControlMaster.
-    let is_client = |socket: &Unix| socket.connected && socket.path.is_none() && own.contains(&socket.inode);
-    let is_served = |socket: &Unix| socket.connected && is_control(socket);
-    if unix.iter().any(is_client) && unix.iter().any(is_served) {
-        return Some(Found::Shared(None));
-    }
+    let mut children = Vec::new();
     for child in family(proc, ssh).into_iter().skip(1) {
         match namespace(&child.to_string()) {
-            Ok(namespace) if namespace == ours => candidates.extend(self::candidates(&sockets(proc, child), &tcp)),
+            Ok(namespace) if namespace == ours => children.push(sockets(proc, child)),
             // It has exited.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             // A proxy in a network of its own, or one that may not be looked at.
             Ok(_) | Err(_) => return None,
         }
     }
+    let tcp = tcp_of(proc, ssh, own.iter().chain(children.iter().flatten()).copied().collect());
+    let mut candidates = candidates(&own, &tcp);
+    // Its Unix domain sockets, if it has any.
+    let local: BTreeSet<u64> = own.into_iter().filter(|inode| !tcp.contains_key(inode)).collect();
+    if !local.is_empty() {
+        let unix = tables::unix(&read(&process(proc, ssh).join("net/unix")));
+        if unix.iter().any(|socket| socket.listening && is_control(socket) && local.contains(&socket.inode)) {
+            return Some(Found::Shared(only(&candidates)));
+        }
+        // Whose client a process is, /proc does not tell. But a client there is, of whichever ControlMaster.
+        let is_client = |socket: &Unix| socket.connected && socket.path.is_none() && local.contains(&socket.inode);
+        let is_served = |socket: &Unix| socket.connected && is_control(socket);
+        if unix.iter().any(is_client) && unix.iter().any(is_served) {
+            return Some(Found::Shared(None));
+        }
+    }
+    candidates.extend(children.iter().flat_map(|child| self::candidates(child, &tcp)));
     only(&candidates).map(Found::Tcp)
 }
 
@@ -156,10 +157,17 @@ fn process(proc: &Path, pid: i32) -> PathBuf {
     proc.join(pid.to_string())
 }
 
-/// The TCP sockets of both families in the network namespace of `pid`, by inode.
-fn tcp_of(proc: &Path, pid: i32) -> BTreeMap<u64, Tcp> {
-    let tables = ["net/tcp", "net/tcp6"].map(|table| tables::tcp(&read(&process(proc, pid).join(table))));
-    tables.into_iter().flatten().map(|socket| (socket.inode, socket)).collect()
+/// The TCP sockets among those with these `inodes`, in the network namespace of `pid`. To print a table, the kernel visits
+/// all that it could hold, which takes milliseconds: no more of them are read than necessary.
+fn tcp_of(proc: &Path, pid: i32, mut inodes: BTreeSet<u64>) -> BTreeMap<u64, Tcp> {
+    let mut found = BTreeMap::new();
+    for table in ["net/tcp", "net/tcp6"] {
+        if !inodes.is_empty() {
+            let sockets = tables::tcp(&read(&process(proc, pid).join(table))).into_iter();
+            found.extend(sockets.filter(|socket| inodes.remove(&socket.inode)).map(|socket| (socket.inode, socket)));
+        }
+    }
+    found
 }
 
 /// The inodes of the sockets that `pid` has open.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{OFlag, open};
 use nix::libc::PIPE_BUF;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
@@ -48,9 +48,7 @@ pub fn write_some(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize>
 
 fn try_to_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     match send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | NO_SIGPIPE) {
-        // Not a socket. A pipe whose last page is not full takes more than poll(2) knows.
-        Err(Errno::ENOTSOCK) if is_nonblocking(descriptor) => write(descriptor, bytes),
-        // It could not be opened again, and takes PIPE_BUF bytes once poll(2) reports it as writable.
+        // Not a socket. If it could not be opened again, it takes PIPE_BUF bytes once poll(2) reports it as writable.
         Err(Errno::ENOTSOCK) => {
             let mut fds = [PollFd::new(descriptor, PollFlags::POLLOUT)];
             if poll(&mut fds, PollTimeout::ZERO)? == 0 {
@@ -60,8 +58,4 @@ fn try_to_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> 
         }
         sent => sent,
     }
-}
-
-fn is_nonblocking(descriptor: BorrowedFd<'_>) -> bool {
-    fcntl(descriptor, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
 }

@@ -63,18 +63,13 @@ impl AsFd for Outlet {
     }
 }
 
-/// Writes a line of any length to a descriptor that may be shared. What does not fit is lost.
+/// Writes a line to a descriptor that may be shared. What does not fit is lost.
 ///
 /// # Errors
 /// As for [`Outlet::write`].
-pub fn write_once(descriptor: BorrowedFd<'_>, mut line: &[u8]) -> io::Result<()> {
+pub fn write_once(descriptor: BorrowedFd<'_>, line: &[u8]) -> io::Result<()> {
     let twin = nonblocking_twin(descriptor);
-    let descriptor = twin.as_ref().map_or(descriptor, AsFd::as_fd);
-    while !line.is_empty() {
-        let count = write_some(descriptor, line)?;
-        line = line.get(count..).unwrap_or_default();
-    }
-    Ok(())
+    write_some(twin.as_ref().map_or(descriptor, AsFd::as_fd), line).map(drop)
 }
 
 /// Whether both are the same file, pipe, socket or terminal.

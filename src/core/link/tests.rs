@@ -36,6 +36,16 @@ fn looks_grow_rare_until_the_connection_is_there() {
 }
 
 #[test]
+fn a_control_master_has_a_connection_of_its_own() {
+    let mut link = LinkWatch::new(START);
+    link.seen(Link::Master, START);
+    for later in [Link::None, Link::Shared, Link::Unknown, Link::Established] {
+        link.seen(later, START + secs(5));
+        assert_eq!((link.found(), link.established_at()), (Link::Established, Some(START)), "{later:?}");
+    }
+}
+
+#[test]
 fn the_address_is_checked_when_the_network_has_settled() {
     let mut link = established();
     link.network_changed(START);

@@ -434,6 +434,19 @@ fn the_local_ports_are_looked_at() {
 }
 
 #[test]
+fn a_control_master_is_known_when_a_forward_is_refused() {
+    let mut machine = tunnel(|_| {});
+    let refused = || Event::Refused(Refusal::Local(HERE));
+    machine.handle(Event::LinkSeen(Link::Established), START);
+    assert_eq!(machine.handle(refused(), START + secs(1)), [Action::FindLink]);
+    assert_eq!(machine.handle(refused(), START + secs(1)), [], "one look is enough");
+    machine.handle(Event::LinkSeen(Link::Master), START + secs(1));
+    for second in [2, 6, 7, 700] {
+        assert_eq!(acts(&mut machine, Event::Tick, START + secs(second)), []);
+    }
+}
+
+#[test]
 fn an_address_that_is_gone_restarts_ssh() {
     let changed = |change: &dyn Fn(&mut Rules), link| {
         let mut machine = running(rules(OFF, |rules| change(rules)));
