@@ -27,6 +27,7 @@ mod ending;
 mod environment;
 mod examples;
 mod faults;
+mod forwards;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod inject;
 mod logs;
@@ -36,6 +37,7 @@ mod packaging;
 mod pages;
 mod real;
 mod rest;
+mod roaming;
 mod signals;
 mod soak;
 mod systemd;

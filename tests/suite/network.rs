@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::case;
-use crate::harness::{Autossh, Hosts, Running, Server, listens, wait_for, wait_within};
+use crate::harness::{Autossh, Hosts, Running, Server, listens, pass, wait_for, wait_within};
 
 /// Two hosts, a server on one, and an autossh on the other whose tests come no more often than every `poll` seconds.
 fn lab(poll: u32) -> Option<(Hosts, Server, Autossh)> {
@@ -14,14 +14,6 @@ fn lab(poll: u32) -> Option<(Hosts, Server, Autossh)> {
     let autossh = server.autossh(&["-M", "20000", "-N", "HOST"]);
     let autossh = autossh.env("AUTOSSH_POLL", poll.to_string()).env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0");
     Some((hosts, server, autossh))
-}
-
-/// Lets time pass, to check that something does not happen.
-fn pass(seconds: u64) {
-    let start = Instant::now();
-    wait_within(Duration::from_secs(seconds * 2), "time to pass", || {
-        (start.elapsed() >= Duration::from_secs(seconds)).then_some(())
-    });
 }
 
 /// Waits until ssh forwards, and a test that is asked for passes.

@@ -156,6 +156,14 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
+/// Lets time pass: what is looked at is what does not happen in it.
+pub fn pass(seconds: u64) {
+    let start = Instant::now();
+    wait_within(Duration::from_secs(seconds * 2), "time to pass", || {
+        (start.elapsed() >= Duration::from_secs(seconds)).then_some(())
+    });
+}
+
 /// Two free ports, the second above the first, for `-M`. Below the range that automatic ports are picked from.
 pub fn port_pair() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);

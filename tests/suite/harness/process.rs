@@ -44,8 +44,9 @@ pub fn has_connection_to(port: u16) -> bool {
 /// Whether this port is listened on in the network namespace of process `pid`.
 pub fn listens(pid: i32, port: u16) -> bool {
     const LISTEN: &str = "0A";
-    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
-    table.lines().any(|line| {
+    let tables =
+        ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines()).any(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields.get(1).is_some_and(|local| local.ends_with(&format!(":{port:04X}"))) && fields.get(3) == Some(&LISTEN)
     })

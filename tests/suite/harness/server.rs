@@ -75,6 +75,11 @@ impl Hosts {
         format!("{}-s", self.name)
     }
 
+    /// Runs a shell command on the server.
+    pub fn on_server(&self, command: &str) {
+        shell(&format!("ip netns exec {} {command}", self.server()));
+    }
+
     /// Runs a shell command on the client.
     pub fn on_client(&self, command: &str) {
         shell(&format!("ip netns exec {} {command}", self.client()));
@@ -113,8 +118,13 @@ impl Server {
 
     /// One on the server of `hosts`, with these lines in its configuration.
     pub fn on(hosts: &Hosts, config: &str) -> Option<Server> {
+        Server::at(hosts, Hosts::SERVER, config)
+    }
+
+    /// The same, at another address of the server's.
+    pub fn at(hosts: &Hosts, address: &str, config: &str) -> Option<Server> {
         let inside = |name: String| ["ip", "netns", "exec"].map(str::to_owned).into_iter().chain([name]).collect();
-        Server::new(Hosts::SERVER, 2222, inside(hosts.server()), inside(hosts.client()), config)
+        Server::new(address, 2222, inside(hosts.server()), inside(hosts.client()), config)
     }
 
     fn new(address: &str, port: u16, before: Vec<String>, client_before: Vec<String>, config: &str) -> Option<Server> {
@@ -199,6 +209,16 @@ impl Server {
 
     fn pid(&self) -> i32 {
         i32::try_from(self.child.as_ref().expect("sshd is stopped").id()).unwrap()
+    }
+
+    /// Whether somebody listens on this port where it runs.
+    pub fn listens(&self, port: u16) -> bool {
+        listens(self.pid(), port)
+    }
+
+    /// Sends it a signal, but not to its sessions.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
     /// The processes of its sessions, the session's own last.
