@@ -41,9 +41,9 @@ const AFTER_A_WAIT: usize = 7;
 #[allow(unsafe_code, reason = "the name is the system's")]
 #[unsafe(no_mangle)]
 pub extern "C" fn main() -> i32 {
-    let born = now();
+    let started = now();
     match std::env::var_os(AS_SSH) {
-        Some(file) => be_ssh(born, Path::new(&file)),
+        Some(file) => be_ssh(started, Path::new(&file)),
         None => compare(),
     }
     0
@@ -55,16 +55,16 @@ fn now() -> f64 {
 }
 
 /// Records when it started and when it exits, which is at once or on a signal.
-fn be_ssh(born: f64, file: &Path) {
+fn be_ssh(started: f64, file: &Path) {
     let start = fs::read_to_string(file).unwrap().lines().count() + 1;
     let mut file = fs::File::options().append(true).open(file).unwrap();
     if std::env::var(STAY).is_ok_and(|number| start >= number.parse().unwrap()) {
-        writeln!(file, "{born} 0").unwrap();
+        writeln!(file, "{started} 0").unwrap();
         loop {
             nix::unistd::pause();
         }
     }
-    writeln!(file, "{born} {}", now()).unwrap();
+    writeln!(file, "{started} {}", now()).unwrap();
     std::process::exit(255);
 }
 
@@ -158,7 +158,7 @@ impl Program {
     fn times(&self) -> Vec<(f64, f64)> {
         let text = fs::read_to_string(self.times_file()).unwrap();
         let lines = text.lines().filter_map(|line| line.split_once(' '));
-        lines.map(|(born, died)| (born.parse().unwrap(), died.parse().unwrap())).collect()
+        lines.map(|(started, exited)| (started.parse().unwrap(), exited.parse().unwrap())).collect()
     }
 
     /// Starts one whose first ssh stays, and waits for that.
