@@ -40,6 +40,7 @@ mod rest;
 mod roaming;
 mod signals;
 mod soak;
+mod suspend;
 mod systemd;
 mod takeover;
 mod terminal;

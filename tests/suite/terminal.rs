@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use crate::case;
-use crate::harness::{Autossh, Running, is_gone, process_state, wait_for};
+use crate::harness::{Autossh, Running, has, is_gone, needs, process_state, wait_for};
 
 /// Both ends of a new terminal: what a program sees, and the other one. Closed on exec, all of it: a terminal hangs up when
 /// nobody holds its other end any more.
@@ -111,6 +111,46 @@ case!(a_terminal_that_goes_away_does_not_end_autossh, Beyond, {
     running.signal(Signal::SIGUSR1);
     running.wait_start(2);
 });
+
+/// The leader of a session with two jobs: the command, which begins in the foreground, and itself.
+const LEADER: &str = "
+import os, signal, sys, time
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpgrp())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execvp(sys.argv[1], sys.argv[1:])
+while not os.path.exists('take'): time.sleep(0.01)
+os.tcsetpgrp(0, os.getpgrp())
+open('taken', 'w')
+os.waitpid(job, 0)
+";
+
+case!(losing_the_terminal_while_its_modes_are_restored_stops_nothing, Beyond, {
+    if !needs("python3 and strace(1)", has("python3") && has("strace")) {
+        return;
+    }
+    // Whatever autossh does with the terminal takes a second, so that there is time to take it away.
+    let slowly = ["python3", "-c", LEADER, "strace", "-D", "-o", "/dev/null", "-e", "inject=ioctl:delay_enter=1000000"];
+    let unstarted = Autossh::run_by(&slowly, ["-M", "0", "host"], "kill 9\nhang").env("AUTOSSH_GATETIME", "0");
+    let (running, _terminal) = on_terminal(unstarted);
+    let autossh = running.wait_start(1).parent;
+    let sets_modes = |call: String| {
+        let mut fields = call.split(' ');
+        fields.next() == Some(&libc::SYS_ioctl.to_string()) && SET_MODES.contains(&fields.nth(1).unwrap())
+    };
+    wait_for("the modes to be restored", || {
+        std::fs::read_to_string(format!("/proc/{autossh}/syscall")).is_ok_and(sets_modes).then_some(())
+    });
+    std::fs::write(running.path("take"), "").unwrap();
+    running.wait_file("taken");
+    running.wait_start(2);
+});
+
+/// TCSETS and TCSETS2, as /proc/PID/syscall shows them.
+const SET_MODES: [&str; 2] = ["0x5402", "0x402c542b"];
 
 /// What a link in autossh's directory in /proc leads to.
 fn fs_link(running: &Running, name: &str) -> String {

@@ -1,0 +1,51 @@
+//! autossh(1), NETWORK CHANGES: a machine that was suspended, as far as the clocks show.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::case;
+use crate::harness::{Autossh, has, listens, needs, output_of, port_pair, wait_for};
+
+/// Lets the clock that includes suspend gain half an hour once the file `asleep` is there.
+const CLOCK: &str = "
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *at) {
+    int result = syscall(SYS_clock_gettime, id, at);
+    if (result == 0 && id == CLOCK_BOOTTIME && access(\"asleep\", F_OK) == 0) at->tv_sec += 1800;
+    return result;
+}
+";
+
+case!(an_overdue_test_waits_for_ten_seconds_after_a_suspend, Beyond, {
+    if !needs("cc", has("cc")) {
+        return;
+    }
+    let port = port_pair();
+    let unstarted = Autossh::new(["-M", &port.to_string(), "-N", "host"], "relay sound").env("AUTOSSH_DEBUG", "1");
+    let (source, library) = (unstarted.path("clock.c"), unstarted.path("clock.so"));
+    fs::write(&source, CLOCK).unwrap();
+    output_of(Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]));
+    let running = unstarted.env("LD_PRELOAD", &library).start();
+    let ssh = running.wait_up().pid;
+    wait_for("ssh to serve the port", || listens(ssh, port).then_some(()));
+    let maps = fs::read_to_string(format!("/proc/{}/maps", running.pid())).unwrap();
+    if !needs("an autossh that is linked dynamically", maps.contains("clock.so")) {
+        return;
+    }
+    fs::write(running.path("asleep"), "").unwrap();
+    let awake = Instant::now();
+    // The kernel's own timer has not gained anything: autossh looks at the clock when something happens.
+    wait_for("the test", || {
+        running.signal(Signal::SIGUSR2);
+        std::thread::sleep(Duration::from_millis(20));
+        (running.logged("connection ok") > 0).then_some(())
+    });
+    assert!(awake.elapsed() > Duration::from_secs(8), "{:?}", awake.elapsed());
+    assert_eq!(running.starts().len(), 1);
+});
