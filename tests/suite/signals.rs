@@ -87,7 +87,7 @@ case!(cont_continues_an_ssh_that_is_stopped, Beyond, {
 case!(a_hangup_while_ssh_ends_resets_the_tries, Beyond, {
     let running = autossh(&("exit 255\n".repeat(6) + "ignore;note ignores;await go;exit 255\nhang")).start();
     running.wait_file("ignores.7");
-    assert_eq!(running.logged("before the next start"), 1);
+    assert_eq!(running.logged("next start"), 1);
     running.signal(Signal::SIGUSR1);
     running.wait_log("signalled to kill and restart ssh");
     running.signal(Signal::SIGHUP);
@@ -95,7 +95,7 @@ case!(a_hangup_while_ssh_ends_resets_the_tries, Beyond, {
     running.wait_log("ending ssh; ");
     fs::write(running.path("go"), "").unwrap();
     running.wait_start(8);
-    assert_eq!(running.logged("before the next start"), 1, "{}", running.log());
+    assert_eq!(running.logged("next start"), 1, "{}", running.log());
 });
 
 case!(a_file_size_signal_does_nothing, Defect, {
