@@ -75,16 +75,16 @@ clean() {
 }
 
 case_a_tunnel() {
-    configure db 'SSH_OPTIONS="-N -R 2200:127.0.0.1:22 tunnel@127.0.0.1"'
-    systemctl start autossh@db
+    configure plain 'SSH_OPTIONS="-N -R 2200:127.0.0.1:22 tunnel@127.0.0.1"'
+    systemctl start autossh@plain
     greeting 2200 >/dev/null || fail "ready, but nothing comes through"
-    has db StatusText '^ssh [0-9]+ up since .* last test passed' || fail "$(property db StatusText)"
-    [ "$(ps -o args= -p "$(property db MainPID)")" = "/usr/lib/autossh/autossh -N -R 2200:127.0.0.1:22 tunnel@127.0.0.1" ] ||
-        fail "$(ps -o args= -p "$(property db MainPID)")"
-    systemctl stop autossh@db
-    [ "$(property db ActiveState),$(property db Result)" = inactive,success ] || fail "$(property db Result)"
+    has plain StatusText '^ssh [0-9]+ up since .* last test passed' || fail "$(property plain StatusText)"
+    [ "$(ps -o args= -p "$(property plain MainPID)")" = "/usr/lib/autossh/autossh -N -R 2200:127.0.0.1:22 tunnel@127.0.0.1" ] ||
+        fail "$(ps -o args= -p "$(property plain MainPID)")"
+    systemctl stop autossh@plain
+    [ "$(property plain ActiveState),$(property plain Result)" = inactive,success ] || fail "$(property plain Result)"
     # The journal has no line twice.
-    lines_of autossh@db | sort | uniq -d | grep -v -E '^(ssh |$)' >twice || true
+    lines_of autossh@plain | sort | uniq -d | grep -v -E '^(ssh |$)' >twice || true
     [ ! -s twice ] || fail "twice in the journal: $(cat twice)"
 }
 
@@ -125,6 +125,14 @@ case_what_may_pass() {
     wait_for has away StatusText 'waiting until'
     [ "$(property away NRestarts)" = 0 ] || fail "autossh itself tries again"
     wait_for has away SubState running
+}
+
+case_ssh_refuses() {
+    rm -f /root/.ssh/id_ed25519
+    configure refused 'SSH_OPTIONS="-N -M 0 -o BatchMode=yes tunnel@127.0.0.1"'
+    systemctl start --no-block autossh@refused
+    wait_for has refused StatusText 'waiting until .*Permission denied'
+    [ "$(property refused NRestarts)" = 0 ] || fail "autossh itself tries again"
 }
 
 case_minus_f_and_reload() {
@@ -426,7 +434,7 @@ echo '127.0.0.1 localhost' >/etc/hosts
 wait_for greeting 22
 quiet_dpkg -i /opt/ours.deb
 
-all='a_tunnel the_recipe no_settings wrong_settings what_may_pass minus_f_and_reload the_fence what_works_inside_the_fence what_the_page_allows
+all='a_tunnel the_recipe no_settings wrong_settings what_may_pass ssh_refuses minus_f_and_reload the_fence what_works_inside_the_fence what_the_page_allows
     upgrade_remove_purge units_for_1_4g a_users_tunnel an_outage_is_a_warning'
 # shellcheck disable=SC2086 # several words
 [ $# -gt 0 ] || set -- $all
