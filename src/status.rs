@@ -24,6 +24,8 @@ pub struct Status {
     pub last_passed: Option<Passed>,
     /// The refused forwards of this ssh.
     pub refused: Option<String>,
+    /// How ssh has failed last, if no sound session has followed.
+    pub last_failure: Option<String>,
 }
 
 impl Status {
@@ -49,10 +51,9 @@ impl Status {
             }
             State::Waiting { until } => {
                 let at = wall.checked_add(until.saturating_sub(now));
-                format!(
-                    "waiting until {} to start ssh; starts so far {starts}",
-                    at.map(time_of_day).unwrap_or_default()
-                )
+                let last = self.last_failure.as_ref().map(|how| format!("; last: {how}")).unwrap_or_default();
+                let at = at.map(time_of_day).unwrap_or_default();
+                format!("waiting until {at} to start ssh; starts so far {starts}{last}")
             }
             State::Starting => "starting ssh".to_owned(),
             State::Stopping { .. } => format!("ending ssh; starts so far {starts}"),

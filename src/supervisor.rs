@@ -498,6 +498,7 @@ impl Supervisor {
             monitored: self.machine.is_monitored(),
             last_passed: self.machine.last_passed(),
             refused: self.machine.refused_forwards(),
+            last_failure: self.machine.last_failure().map(str::to_owned),
         };
         let now = self.resources.clock.read().map(|reading| reading.now).unwrap_or_default();
         status.line(now, SystemTime::now())

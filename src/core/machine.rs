@@ -83,6 +83,11 @@ impl Machine {
         self.state
     }
 
+    /// How ssh has failed last, if no sound session has followed.
+    pub fn last_failure(&self) -> Option<&str> {
+        self.outage.last()
+    }
+
     /// How many times ssh was started.
     pub fn starts(&self) -> u64 {
         self.starts

@@ -26,6 +26,11 @@ impl Outage {
         self.failures > 0
     }
 
+    /// How ssh has failed last, if it has.
+    pub fn last(&self) -> Option<&str> {
+        self.is_on().then_some(&self.last)
+    }
+
     /// The warning, if it is due: the next start is `wait` away.
     pub fn warning(&mut self, wait: Duration) -> Option<String> {
         let due = self.failures > 0 && !core::mem::replace(&mut self.warned, true);

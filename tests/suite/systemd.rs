@@ -1,12 +1,13 @@
 //! autossh(1), SYSTEMD: messages to NOTIFY_SOCKET.
 
+use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Autossh, Server, port_pair, wait_for};
+use crate::harness::{Autossh, Server, port_pair, program, wait_for};
 use crate::{case, table};
 
 /// systemd's end of NOTIFY_SOCKET.
@@ -49,8 +50,9 @@ fn with_notify_socket(unstarted: Autossh) -> (Autossh, NotifySocket) {
     (unstarted.env("NOTIFY_SOCKET", &path).env("AUTOSSH_GATETIME", "0"), notify_socket)
 }
 
-case!(without_a_monitor_an_ssh_that_has_lived_for_a_second_is_up, Beyond, {
-    let (unstarted, mut notify_socket) = with_notify_socket(Autossh::new(["-M", "0", "-N", "host"], "hang"));
+case!(without_a_monitor_an_ssh_that_is_connected_is_up, Beyond, {
+    let Some(server) = Server::here("") else { return };
+    let (unstarted, mut notify_socket) = with_notify_socket(server.autossh(&["-M", "0", "-N", "HOST"]));
     let mut running = unstarted.start();
     running.wait_start(1);
     notify_socket.wait("READY=1");
@@ -67,6 +69,22 @@ case!(an_ssh_that_does_not_live_for_a_second_is_not_up, Beyond, {
     let running = unstarted.start();
     notify_socket.wait("STATUS=waiting until ");
     assert!(!notify_socket.has_received("READY=1"), "{:?}", notify_socket.received);
+    drop(running);
+});
+
+case!(a_wait_says_how_ssh_failed, Beyond, {
+    let script = "say Host key verification failed.; exit 255";
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::run_by(&AS_MAIN, ["-M", "0", "-N", "host"], script));
+    let running = unstarted.start();
+    wait_for("the reason in the status", || {
+        notify_socket.has_received("");
+        let is_reason = |message: &String| {
+            message.starts_with("STATUS=waiting until ")
+                && message.ends_with("; last: status 255, Host key verification failed.")
+        };
+        notify_socket.received.iter().any(is_reason).then_some(())
+    });
     drop(running);
 });
 
@@ -99,7 +117,7 @@ case!(an_abstract_socket_is_heard_too, Beyond, {
     let mut notify_socket = NotifySocket::of(UnixDatagram::bind_addr(&address).unwrap());
     let unstarted = Autossh::new(["-M", "0", "-N", "host"], "hang").env("NOTIFY_SOCKET", format!("@{name}"));
     let running = unstarted.start();
-    notify_socket.wait("READY=1");
+    notify_socket.wait("STATUS=ssh ");
     drop(running);
 });
 
@@ -177,25 +195,33 @@ case!(a_socket_inherited_from_another_service_is_left_alone, Beyond, {
     assert_eq!(running.status(), 0, "{}", running.story());
     running.wait_file("late.1");
     assert!(!notify_socket.has_received("") && notify_socket.received.is_empty(), "{:?}", notify_socket.received);
-    let daemon: i32 = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let daemon: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     assert_ne!(daemon, running.pid());
 });
 
+/// An autossh that `first` runs, with a real ssh to `server` that fails once.
+fn failing_once(server: &Server, first: &[&str], args: &[&str]) -> (Autossh, NotifySocket) {
+    let program = program().into_os_string().into_string().unwrap();
+    let words = first.iter().copied().chain([program.as_str()]).chain(args.iter().copied());
+    let (unstarted, notify_socket) = with_notify_socket(server.run_as(words));
+    fs::write(unstarted.path("script"), "exit 255\nreal").unwrap();
+    (unstarted, notify_socket)
+}
+
 case!(a_wrapper_script_that_systemd_has_started_may_run_autossh, Beyond, {
+    let Some(server) = Server::here("") else { return };
     let wrapper = ["sh", "-c", "export SYSTEMD_EXEC_PID=$$; \"$@\"; exit $?", "sh"];
-    let (unstarted, mut notify_socket) =
-        with_notify_socket(Autossh::run_by(&wrapper, ["-M", "0", "-N", "host"], "hang"));
+    let (unstarted, mut notify_socket) = failing_once(&server, &wrapper, &["-N", "127.0.0.1"]);
     let running = unstarted.start();
     notify_socket.wait("READY=1");
     drop(running);
 });
 
 case!(minus_f_is_not_needed_where_systemd_waits_for_this_process, Beyond, {
-    let (unstarted, mut notify_socket) =
-        with_notify_socket(Autossh::run_by(&AS_MAIN, ["-fN", "-M", "0", "host"], "exit 255\nhang"));
+    let Some(server) = Server::here("") else { return };
+    let (unstarted, mut notify_socket) = failing_once(&server, &AS_MAIN, &["-fN", "127.0.0.1"]);
     // There is no gate with -f, here neither.
     let mut running = unstarted.env("AUTOSSH_GATETIME", "30").start();
-    running.wait_start(2);
     notify_socket.wait("READY=1");
     running.wait_log("-f is not needed, since systemd waits for this process: staying in the foreground");
     assert_eq!(running.has_ended(), None);
@@ -205,23 +231,25 @@ case!(minus_f_is_not_needed_where_systemd_waits_for_this_process, Beyond, {
 });
 
 case!(what_the_socket_cannot_take_is_sent_again_later, Beyond, {
-    let (unstarted, mut notify_socket) =
-        with_notify_socket(Autossh::new(["-M", "0", "-N", "host"], "exit 255\nlive 1500;note late;hang"));
+    let Some(server) = Server::here("") else { return };
+    let (unstarted, mut notify_socket) = failing_once(&server, &[], &["-N", "127.0.0.1"]);
     let filler = UnixDatagram::unbound().unwrap();
     filler.set_nonblocking(true).unwrap();
     while filler.send_to(b"FILLER=1", unstarted.path("notify")).is_ok() {}
     let running = unstarted.start();
-    running.wait_file("late.2");
+    running.wait_log_times("ssh child pid is ", 2);
+    wait_for("a test that has passed, which makes it ready", || {
+        running.signal(Signal::SIGUSR2);
+        running.log().contains("last test passed at").then_some(())
+    });
     notify_socket.wait("READY=1");
+    notify_socket.wait(&format!("STATUS=ssh {} up since ", running.starts()[1].pid));
     notify_socket.received.retain(|message| message != "FILLER=1");
-    // The first ssh's status was not sent in time, and is of no use any more.
-    let status = format!("STATUS=ssh {} up since ", running.starts()[1].pid);
+    // What an earlier status said is of no use any more: only the last of those that were not taken is sent.
+    let received = &notify_socket.received;
     assert!(
-        notify_socket.received.len() == 2
-            && notify_socket.received[0].starts_with(&status)
-            && notify_socket.received[1] == "READY=1",
-        "{:?}",
-        notify_socket.received
+        received.len() == 2 && received[0] == "READY=1" && received[1].contains("last test passed"),
+        "{received:?}"
     );
     drop(running);
 });
