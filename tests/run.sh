@@ -61,6 +61,10 @@ fi
 echo "== our own program"
 cargo test -- --test-threads 8
 
+echo "== our own program, with what it does on other systems"
+RUSTFLAGS="--cfg portable -D warnings" cargo build --quiet --bin autossh --target-dir target/portable
+AUTOSSH_BINARY=$PWD/target/portable/debug/autossh cargo test --quiet --test suite -- --test-threads 8
+
 if [ -s "$not_run" ]; then
     echo "not run:"
     sort -u "$not_run"

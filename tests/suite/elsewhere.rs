@@ -1,10 +1,11 @@
-//! The examples for systems that are not here: the command line that they lead to, and what autossh makes of it.
+//! Systems that are not here: what they do differently, by a library that does so in place of this one, and the examples
+//! for them, the command line that they lead to, and what autossh makes of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Autossh, has, needs, output_of, program};
+use crate::harness::{Autossh, has, needs, output, output_of, port_pair, program};
 use crate::{case, table};
 
 fn example(name: &str) -> PathBuf {
@@ -98,3 +99,32 @@ case!(the_property_list_for_launchd, Beyond, {
     running.wait_start(2);
     assert!(running.stderr().contains("starting ssh (count 2)"), "{}", running.stderr());
 });
+
+case!(a_write_before_the_connection_is_complete_is_no_refusal, Beyond, {
+    let directory = tempfile::tempdir().unwrap();
+    let library = directory.path().join("early-write.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/early-write.c");
+    if !needs("cc", has("cc")) || is_static(&program()) {
+        return;
+    }
+    output_of(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl"));
+    for monitor in [format!("{}:7", port_pair()), port_pair().to_string()] {
+        let unstarted = Autossh::new(["-M", &monitor, "-N", "host"], "relay sound");
+        let count = unstarted.path("early");
+        let running = unstarted
+            .env("AUTOSSH_POLL", "1")
+            .env("AUTOSSH_DEBUG", "1")
+            .env("LD_PRELOAD", &library)
+            .env("EARLY_WRITES", &count)
+            .start();
+        running.wait_log_times("connection ok", 2);
+        assert_eq!(running.starts().len(), 1, "{}", running.story());
+        assert!(fs::read(count).unwrap().len() >= 2);
+    }
+});
+
+/// Whether a program has no use for libraries.
+fn is_static(program: &Path) -> bool {
+    let ldd = output(Command::new("ldd").arg(program));
+    !String::from_utf8_lossy(&ldd.stdout).contains("libc.")
+}
