@@ -116,7 +116,7 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
         &mut signals,
         &clock,
         BIND_TIME,
-        || (settings.rules.monitoring != Monitoring::Off).then(|| Monitor::new(&settings)).transpose(),
+        || Monitor::new(&settings),
         |(_, error)| error.kind() == ErrorKind::AddrInUse,
     ) {
         Ok(opened) => opened_monitor(opened, &mut settings)?,

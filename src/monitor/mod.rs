@@ -1,104 +1,83 @@
 //! The monitor: its forwards for ssh, the listener for the answers, and the current test.
 
+mod listener;
+mod owner;
+mod peers;
+mod ports;
 pub mod probe;
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::socket::{self, SockaddrStorage, sockopt};
 
 use crate::config::settings::{Family, Settings};
-use crate::monitor::probe::Probe;
+use crate::monitor::listener::Listener;
+use crate::monitor::ports::Ports;
+use crate::monitor::probe::{Message, Probe};
 use crate::sys::random::random;
-use crate::sys::system::{reserve, tcp_socket};
 use autossh_core::event::{Outcome, TestTrigger};
-use autossh_core::rules::Monitoring;
 use autossh_core::time::Time;
 
-/// Automatic ports are picked from here: below every usual ephemeral range, so that no outgoing connection has them.
-const PICK_FROM: u16 = 10_000;
-/// Automatic ports are picked up to here.
-const PICK_TO: u16 = 32_767;
-/// Maximum number of attempts to pick a free port.
-const PICKS: u32 = 1_000;
-/// Maximum number of connections that are accepted in one round of the loop.
-const MAX_ACCEPTS: u32 = 128;
-/// How long the listener pauses when no descriptor is left for a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// An early test takes no longer than this.
 const MAX_EARLY: Duration = Duration::from_secs(10);
+/// Maximum number of connections that are accepted in one round of the loop.
+const MAX_ACCEPTS: u32 = 128;
+/// Maximum number of times that a test is repeated for a crowd on the listener, which may have displaced the answer.
+const MAX_REPEATS: u32 = 3;
 
 /// The monitor of one autossh.
 #[derive(Debug)]
 pub struct Monitor {
-    monitoring: Monitoring,
+    ports: Ports,
     loopback: IpAddr,
     /// Where the answers of a loop arrive.
-    listener: Option<TcpListener>,
-    /// The listener is paused until then.
-    paused_until: Time,
-    /// The automatic ports of the running ssh.
-    picks: Option<Picks>,
-    probe: Option<Probe>,
+    listener: Option<Listener>,
+    test: Option<Test>,
     node: OsString,
-    message: OsString,
+    text: OsString,
     net_timeout: Duration,
 }
 
-/// Ports picked for one ssh.
+/// The current test.
 #[derive(Debug)]
-struct Picks {
-    local: Pick,
-    remote: Pick,
-}
-
-/// A port that no other autossh on this machine picks while this exists.
-#[derive(Debug)]
-struct Pick {
-    port: u16,
-    /// Bound but never listening, and open for sharing, so that ssh can still bind and listen on the port. Not every
-    /// system has that.
-    reserved: Option<OwnedFd>,
+struct Test {
+    probe: Probe,
+    /// The time for it, and for each time that it is repeated.
+    time: Duration,
+    repeats: u32,
 }
 
 impl Monitor {
-    /// Binds the listener that the settings ask for.
+    /// Binds the listener that the settings ask for; returns nothing if connections are not tested.
     ///
     /// # Errors
     /// The address that cannot be listened on, and why not.
-    pub fn new(settings: &Settings) -> Result<Monitor, (SocketAddr, io::Error)> {
+    pub fn new(settings: &Settings) -> Result<Option<Monitor>, (SocketAddr, io::Error)> {
         let loopback = match settings.family {
             Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
         };
-        let port = match settings.rules.monitoring {
-            Monitoring::Off | Monitoring::Echo { .. } => None,
-            Monitoring::Automatic => Some(0),
-            Monitoring::Loop { port } => Some(port.saturating_add(1)),
+        let Some(ports) = Ports::new(settings.rules.monitoring) else {
+            return Ok(None);
         };
         let listen = |port| {
             let address = SocketAddr::new(loopback, port);
-            let listener = TcpListener::bind(address).map_err(|error| (address, error))?;
-            listener.set_nonblocking(true).map_err(|error| (address, error))?;
-            Ok(listener)
+            Listener::bind(address).map_err(|error| (address, error))
         };
-        Ok(Monitor {
-            monitoring: settings.rules.monitoring,
+        Ok(Some(Monitor {
+            listener: ports.answer_port().map(listen).transpose()?,
+            ports,
             loopback,
-            listener: port.map(listen).transpose()?,
-            paused_until: Time::ZERO,
-            picks: None,
-            probe: None,
+            test: None,
             node: nix::unistd::gethostname().unwrap_or_default(),
-            message: settings.message.clone(),
+            text: settings.message.clone(),
             net_timeout: settings.net_timeout,
-        })
+        }))
     }
 
     /// Whether the given port that ssh is to listen on here is free: an ssh of the last autossh may still have it.
@@ -106,66 +85,26 @@ impl Monitor {
     /// # Errors
     /// The port is in use.
     pub fn local_port_is_free(&self) -> Result<(), u16> {
-        match self.monitoring {
-            Monitoring::Loop { port } | Monitoring::Echo { port, .. } => {
-                let bound = bind_like_ssh(SocketAddr::new(self.loopback, port));
-                if bound.is_err_and(|errno| errno == Errno::EADDRINUSE) { Err(port) } else { Ok(()) }
-            }
-            Monitoring::Off | Monitoring::Automatic => Ok(()),
-        }
+        self.ports.local_is_free(self.loopback)
     }
 
     /// Releases the automatic ports of an ssh that has exited.
     pub fn release_ports(&mut self) {
-        self.picks = None;
+        self.ports.release();
     }
 
     /// The monitor's forwards for a new ssh; automatic ports are picked again.
     ///
     /// # Errors
-    /// No port could be picked.
+    /// No port could be picked, or hardly a descriptor is left.
     pub fn forwards(&mut self) -> io::Result<Vec<OsString>> {
-        let (local, remote) = match self.monitoring {
-            Monitoring::Off => return Ok(Vec::new()),
-            // The server connects to the echo service, so it is at 127.0.0.1 whatever family ssh uses.
-            Monitoring::Echo { port, echo } => {
-                return Ok(vec!["-L".into(), format!("{port}:127.0.0.1:{echo}").into()]);
-            }
-            Monitoring::Loop { port } => (port, port),
-            Monitoring::Automatic => {
-                self.release_ports();
-                let local = self.pick()?;
-                let remote = self.pick()?;
-                let ports = (local.port, remote.port);
-                self.picks = Some(Picks { local, remote });
-                ports
-            }
-        };
-        let back = self.listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        let back = back.map(|address| address.to_string()).unwrap_or_default();
-        Ok(vec![
-            "-L".into(),
-            format!("{local}:127.0.0.1:{remote}").into(),
-            "-R".into(),
-            format!("{remote}:{back}").into(),
-        ])
+        let answers = self.listener.as_ref().map(Listener::address).transpose()?;
+        self.ports.forwards(self.loopback, answers)
     }
 
     /// The port on the server that ssh listens on for the monitor.
     pub fn remote_port(&self) -> Option<u16> {
-        match self.monitoring {
-            Monitoring::Loop { port } => Some(port),
-            Monitoring::Automatic => self.picks.as_ref().map(|picks| picks.remote.port),
-            Monitoring::Off | Monitoring::Echo { .. } => None,
-        }
-    }
-
-    fn local_port(&self) -> Option<u16> {
-        match self.monitoring {
-            Monitoring::Loop { port } | Monitoring::Echo { port, .. } => Some(port),
-            Monitoring::Automatic => self.picks.as_ref().map(|picks| picks.local.port),
-            Monitoring::Off => None,
-        }
+        self.ports.remote()
     }
 
     /// Begins a connection test.
@@ -173,111 +112,86 @@ impl Monitor {
     /// # Errors
     /// The outcome, if it is known at once.
     pub fn begin(&mut self, trigger: TestTrigger, now: Time) -> Result<(), Outcome> {
-        self.probe = None;
-        let Some(port) = self.local_port() else {
-            return Ok(());
-        };
+        self.test = None;
         let time = self.net_timeout.saturating_mul(2);
         let time = if trigger == TestTrigger::Early { time.min(MAX_EARLY) } else { time };
-        let target = SocketAddr::new(self.loopback, port);
-        let deadline = now.saturating_add(time);
-        self.probe = Some(Probe::begin(target, self.listener.is_some(), self.message(), now, deadline)?);
+        let probe = self.probe(now, time)?;
+        self.test = Some(Test { probe, time, repeats: 0 });
         Ok(())
     }
 
+    fn probe(&self, now: Time, time: Duration) -> Result<Probe, Outcome> {
+        let Some(port) = self.ports.local() else {
+            return Err(Outcome::Impossible("no monitor port has been picked".into()));
+        };
+        Probe::begin(SocketAddr::new(self.loopback, port), self.listener.is_some(), self.message(), now, time)
+    }
+
     /// The test message: `NODENAME autossh PID RANDOM MESSAGE\r\n`.
-    fn message(&self) -> Vec<u8> {
-        let ours = format!(" autossh {} {} ", std::process::id(), random());
-        [self.node.as_bytes(), ours.as_bytes(), self.message.as_bytes(), b"\r\n"].concat()
+    fn message(&self) -> Message {
+        let known = [self.node.as_bytes(), format!(" autossh {} ", std::process::id()).as_bytes()].concat();
+        let secret = [random().to_string().as_bytes(), b" ", self.text.as_bytes(), b"\r\n"].concat();
+        Message::new(&known, &secret)
     }
 
     /// Drops the current test.
     pub fn drop_test(&mut self) {
-        self.probe = None;
+        self.test = None;
     }
 
     /// When [`Monitor::advance`] must be called next, if nothing arrives.
     pub fn deadline(&self, now: Time) -> Option<Time> {
-        let rest = Some(self.paused_until).filter(|until| *until > now);
-        self.probe.as_ref().map(|probe| probe.deadline).into_iter().chain(rest).min()
+        let rest = self.listener.as_ref().and_then(|listener| listener.deadline(now));
+        self.test.as_ref().map(|test| test.probe.deadline).into_iter().chain(rest).min()
     }
 
     /// What to wait for, on which descriptors.
     pub fn interest(&self, now: Time) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let listener = self.listener.iter().filter(move |_| self.paused_until <= now);
-        listener
-            .map(|listener| (listener.as_fd(), PollFlags::POLLIN))
-            .chain(self.probe.iter().flat_map(Probe::interest))
+        let listener = self.listener.iter().filter_map(move |listener| listener.fd(now));
+        let probe = self.test.iter().flat_map(|test| test.probe.interest());
+        listener.map(|fd| (fd, PollFlags::POLLIN)).chain(probe)
     }
 
     /// Accepts connections and continues the test; returns its outcome once it is finished.
     pub fn advance(&mut self, now: Time) -> Option<Outcome> {
-        self.take_callers(now);
-        let probe = self.probe.as_mut()?;
-        let outcome = probe.advance(now)?;
-        self.probe = None;
-        if matches!(outcome, Outcome::Passed { .. }) {
-            // ssh and the server now listen on the ports themselves.
-            if let Some(picks) = &mut self.picks {
-                picks.local.reserved = None;
-                picks.remote.reserved = None;
+        self.accept(now);
+        let mut test = self.test.take()?;
+        let Some(mut outcome) = test.probe.advance(now) else {
+            self.test = Some(test);
+            return None;
+        };
+        if test.repeats < MAX_REPEATS && test.probe.proves_nothing(&outcome) {
+            match self.probe(now, test.time) {
+                Ok(probe) => {
+                    self.test = Some(Test { probe, repeats: test.repeats.saturating_add(1), ..test });
+                    return None;
+                }
+                Err(known) => outcome = known,
             }
+        }
+        if matches!(outcome, Outcome::Passed { .. }) {
+            self.ports.release_reservations();
         }
         Some(outcome)
     }
 
     /// Accepts every connection, between tests too, so that other users cannot fill the backlog.
-    fn take_callers(&mut self, now: Time) {
-        let Some(listener) = self.listener.as_ref().filter(|_| self.paused_until <= now) else {
+    fn accept(&mut self, now: Time) {
+        let Some(listener) = &mut self.listener else {
             return;
         };
-        // A limited number at a time, so that a flood of connections does not block everything else.
         for _ in 0..MAX_ACCEPTS {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    if let Some(probe) = &mut self.probe {
-                        if stream.set_nonblocking(true).is_ok() {
-                            probe.caller(stream);
-                        }
+            match (listener.accept(now), &mut self.test) {
+                (Ok(Some(stream)), Some(test)) => test.probe.peer(stream),
+                (Ok(Some(stream)), None) => peers::reset(&stream),
+                (Ok(None), _) => return,
+                (Err(_), test) => {
+                    let has_room = test.as_mut().is_some_and(|test| test.probe.shrink());
+                    if !has_room {
+                        return listener.pause(now);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if is_passing(&error) => {}
-                Err(_) => {
-                    self.paused_until = now.saturating_add(ACCEPT_PAUSE);
-                    return;
-                }
             }
         }
     }
-
-    /// Picks a free port and reserves it for ssh.
-    fn pick(&self) -> io::Result<Pick> {
-        let span = u64::from(PICK_TO.saturating_sub(PICK_FROM)).saturating_add(1);
-        for _ in 0..PICKS {
-            let offset = u16::try_from(random().checked_rem(span).unwrap_or_default()).unwrap_or_default();
-            let port = PICK_FROM.saturating_add(offset);
-            match reserve(SocketAddr::new(self.loopback, port)) {
-                Ok(reserved) => {
-                    return Ok(Pick { port, reserved });
-                }
-                Err(Errno::EADDRINUSE) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Err(Errno::EADDRINUSE.into())
-    }
-}
-
-/// Binds a free address as ssh does, which sets SO_REUSEADDR: nobody listens there.
-fn bind_like_ssh(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let socket = tcp_socket(address)?;
-    socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    Ok(socket)
-}
-
-/// Whether an error of accept(2) concerns one connection, and not the listener.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
 }

@@ -6,25 +6,46 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{self, SockaddrStorage};
 
+use crate::monitor::owner;
+use crate::monitor::peers::{Peers, read_on};
 use crate::sys::system::tcp_socket;
 use crate::text::error_text;
 use autossh_core::event::{Failure, Outcome};
 use autossh_core::time::Time;
 
-/// Maximum number of connections that are held while waiting for the answer.
-const MAX_PEERS: usize = 64;
+/// Maximum number of reads of what comes back where nothing should, before the loop goes round again.
+const MAX_SCRAPS: u32 = 16;
+/// Number of digits of the random number that may be guessed right.
+const GUESSABLE_DIGITS: usize = 4;
+
+/// What is sent and must come back.
+#[derive(Debug)]
+pub struct Message {
+    bytes: Vec<u8>,
+    /// Number of bytes that a stranger may guess.
+    guessable: usize,
+}
+
+impl Message {
+    /// A message of what anybody can know and of what nobody can, which begins with a random number.
+    pub fn new(known: &[u8], secret: &[u8]) -> Message {
+        let guessable = known.len().saturating_add(GUESSABLE_DIGITS);
+        Message { bytes: [known, secret].concat(), guessable }
+    }
+}
 
 /// The current test.
 #[derive(Debug)]
 pub struct Probe {
     target: SocketAddr,
     stream: TcpStream,
-    message: Vec<u8>,
+    message: Message,
     /// Number of bytes of the message that are sent; none while connecting.
     sent: usize,
     answer: Answer,
@@ -40,25 +61,7 @@ enum Answer {
     /// On the same connection; this many bytes have arrived.
     Echo(usize),
     /// On one of the connections that our listener has accepted.
-    Loop(Vec<Peer>),
-}
-
-/// A connection that may bring the answer.
-#[derive(Debug)]
-struct Peer {
-    stream: TcpStream,
-    /// Number of bytes of the answer that have arrived.
-    right: usize,
-}
-
-/// The progress of an answer after one read.
-enum Progress {
-    /// This many right bytes so far, fewer than all.
-    Partial(usize),
-    /// All of the answer.
-    Complete,
-    /// Other bytes, or the connection was closed.
-    Wrong(Failure, &'static str),
+    Loop(Peers),
 }
 
 impl Probe {
@@ -69,9 +72,9 @@ impl Probe {
     pub fn begin(
         target: SocketAddr,
         looped: bool,
-        message: Vec<u8>,
+        message: Message,
         began: Time,
-        deadline: Time,
+        time: Duration,
     ) -> Result<Probe, Outcome> {
         let socket = tcp_socket(target)
             .map_err(|errno| Outcome::Impossible(format!("no socket: {}", error_text(&errno.into()))))?;
@@ -88,8 +91,8 @@ impl Probe {
         if stream.local_addr().is_ok_and(|own| own == target) {
             return Err(no_listener(target, &Errno::ECONNREFUSED.into()));
         }
-        let answer = if looped { Answer::Loop(Vec::new()) } else { Answer::Echo(0) };
-        let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline };
+        let answer = if looped { Answer::Loop(Peers::new(message.guessable)) } else { Answer::Echo(0) };
+        let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline: began.saturating_add(time) };
         // A connection to this machine is usually established at once.
         probe.send()?;
         Ok(probe)
@@ -97,24 +100,35 @@ impl Probe {
 
     /// What to wait for, on which descriptors.
     pub fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let own = if self.sent < self.message.len() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
-        let callers = match &self.answer {
-            Answer::Echo(_) => [].iter(),
-            Answer::Loop(callers) => callers.iter(),
+        let own = if self.sent < self.message.bytes.len() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let peers = match &self.answer {
+            Answer::Echo(_) => None,
+            Answer::Loop(peers) => Some(peers.fds()),
         };
-        std::iter::once((self.stream.as_fd(), own))
-            .chain(callers.map(|caller| (caller.stream.as_fd(), PollFlags::POLLIN)))
+        let peers = peers.into_iter().flatten();
+        std::iter::once((self.stream.as_fd(), own)).chain(peers.map(|peer| (peer, PollFlags::POLLIN)))
     }
 
     /// Takes a connection that our listener has accepted. Only the answer on it proves that it is ssh's.
-    pub fn caller(&mut self, stream: TcpStream) {
-        if let Answer::Loop(callers) = &mut self.answer {
-            if callers.len() >= MAX_PEERS {
-                let silent = callers.iter().position(|caller| caller.right == 0);
-                callers.remove(silent.unwrap_or_default());
-            }
-            callers.push(Peer { stream, right: 0 });
+    pub fn peer(&mut self, stream: TcpStream) {
+        if let Answer::Loop(peers) = &mut self.answer {
+            peers.push(stream, &self.message.bytes);
         }
+    }
+
+    /// Makes room for connections when descriptors have run out, and returns whether that was possible.
+    pub fn shrink(&mut self) -> bool {
+        match &mut self.answer {
+            Answer::Echo(_) => false,
+            Answer::Loop(peers) => peers.shrink(),
+        }
+    }
+
+    /// Whether this outcome may be due to connections that were closed for want of room: had ours been among them, ssh
+    /// would have closed the other end as well.
+    pub fn proves_nothing(&self, outcome: &Outcome) -> bool {
+        matches!(outcome, Outcome::Failed(Failure::Silent | Failure::Closed, _))
+            && matches!(&self.answer, Answer::Loop(peers) if peers.evicted() > 0)
     }
 
     /// Continues as far as possible without blocking; returns the outcome once there is one.
@@ -126,51 +140,52 @@ impl Probe {
         let pass = Outcome::Passed { round_trip_us: u64::try_from(round_trip).unwrap_or(u64::MAX) };
         let outcome = match &mut self.answer {
             Answer::Echo(_) if self.sent == 0 => None,
-            Answer::Echo(right) => match read_on(&mut self.stream, &self.message, *right) {
-                Progress::Complete => Some(pass),
-                Progress::Wrong(failure, how) => Some(failed(failure, format!("{}: {how}", self.target))),
-                Progress::Partial(so_far) => {
+            Answer::Echo(right) => match read_on(&mut self.stream, &self.message.bytes, *right) {
+                Ok(so_far) => {
                     *right = so_far;
-                    None
+                    (so_far == self.message.bytes.len()).then_some(pass)
                 }
+                Err((failure, how)) => Some(failed(failure, format!("{}: {how}", self.target))),
             },
-            Answer::Loop(callers) => {
-                let mut passed = false;
-                callers.retain_mut(|caller| match read_on(&mut caller.stream, &self.message, caller.right) {
-                    Progress::Partial(right) => {
-                        caller.right = right;
-                        true
-                    }
-                    Progress::Complete => {
-                        passed = true;
-                        true
-                    }
-                    Progress::Wrong(..) => false,
-                });
-                passed.then_some(pass)
-            }
+            Answer::Loop(peers) => peers.read(&self.message.bytes).then_some(pass),
         };
         outcome.or_else(|| (now >= self.deadline).then(|| self.out_of_time()))
     }
 
     /// Sends the rest of the message.
     fn send(&mut self) -> Result<(), Outcome> {
-        while let Some(rest) = self.message.get(self.sent..).filter(|rest| !rest.is_empty()) {
+        if self.sent == 0 && !self.connected()? {
+            return Ok(());
+        }
+        while let Some(rest) = self.message.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(count) => self.sent = self.sent.saturating_add(count),
-                // Still connecting, or the send buffer is full.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // Still connecting, in the words of macOS and the BSDs, or that has failed.
-                Err(error) if error.kind() == ErrorKind::NotConnected && self.sent == 0 => {
-                    let failure = self.stream.take_error().unwrap_or(Some(error));
-                    return failure.map_or(Ok(()), |error| Err(no_listener(self.target, &error)));
-                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if self.sent == 0 => return Err(no_listener(self.target, &error)),
                 Err(error) => return Err(failed(Failure::Closed, format!("{}: {}", self.target, error_text(&error)))),
             }
         }
         Ok(())
+    }
+
+    /// Whether the connection has been made, and not with another user's process, which learns nothing of the message.
+    fn connected(&self) -> Result<bool, Outcome> {
+        if self.stream.peer_addr().is_ok() {
+            let own = self.stream.local_addr().ok();
+            return match own.and_then(|own| owner::stranger(own, self.target)) {
+                None => Ok(true),
+                Some(uid) => Err(failed(
+                    Failure::Foreign,
+                    format!("{}: a process of another user (uid {uid}) listens there in place of our ssh", self.target),
+                )),
+            };
+        }
+        match self.stream.take_error() {
+            Ok(Some(error)) if error.kind() == ErrorKind::ConnectionRefused => Err(no_listener(self.target, &error)),
+            Ok(Some(error)) => Err(failed(Failure::Closed, format!("{}: {}", self.target, error_text(&error)))),
+            // It is still being made.
+            Ok(None) | Err(_) => Ok(false),
+        }
     }
 
     /// In a loop the answer does not come back on the sending connection, but its end matters.
@@ -179,7 +194,7 @@ impl Probe {
             return Ok(());
         }
         let mut scrap = [0; 512];
-        loop {
+        for _ in 0..MAX_SCRAPS {
             match self.stream.read(&mut scrap) {
                 Ok(0) => return Err(failed(Failure::Closed, format!("{}: connection closed", self.target))),
                 Ok(_) => {}
@@ -188,39 +203,16 @@ impl Probe {
                 Err(error) => return Err(failed(Failure::Closed, format!("{}: {}", self.target, error_text(&error)))),
             }
         }
+        Ok(())
     }
 
     fn out_of_time(&self) -> Outcome {
         let silent = |text| failed(Failure::Silent, text);
         match &self.answer {
             _ if self.sent == 0 => silent(format!("{}: timeout connecting", self.target)),
-            Answer::Loop(callers) if callers.is_empty() => silent("timeout polling to accept read connection".into()),
+            Answer::Loop(peers) if peers.is_empty() => silent("timeout polling to accept read connection".into()),
             Answer::Loop(_) => silent("timeout polling to read the answer".into()),
             Answer::Echo(_) => silent(format!("{}: timeout polling to read the echo", self.target)),
-        }
-    }
-}
-
-/// Continues to read an answer that must equal `message`, of which `right` bytes have arrived.
-fn read_on(stream: &mut TcpStream, message: &[u8], mut right: usize) -> Progress {
-    let mut buffer = [0; 512];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return Progress::Wrong(Failure::Closed, "connection closed"),
-            Ok(count) => {
-                let got = buffer.get(..count).unwrap_or_default();
-                let wanted = message.get(right..).unwrap_or_default();
-                if !wanted.starts_with(got) {
-                    return Progress::Wrong(Failure::Garbled, "not what was sent");
-                }
-                right = right.saturating_add(count);
-                if right == message.len() {
-                    return Progress::Complete;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Partial(right),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Progress::Wrong(Failure::Closed, "connection lost"),
         }
     }
 }

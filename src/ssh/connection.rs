@@ -1,7 +1,5 @@
 //! Which connection is ssh's own, and what is known of its addresses. Where /proc does not tell, nothing is known.
 
-mod tables;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
@@ -12,8 +10,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{self, SockaddrStorage, sockopt};
 use nix::unistd::Pid;
 
-use self::tables::{Tcp, TcpState, Unix};
 use crate::sys::system::tcp_socket;
+use crate::sys::tables::{self, Tcp, TcpState, Unix};
 
 /// Maximum number of processes that are looked at: ssh, and what it runs to reach its server.
 const MAX_PROCESSES: usize = 32;
@@ -178,7 +176,7 @@ fn sockets(proc: &Path, pid: i32) -> BTreeSet<u64> {
 }
 
 /// `pid` and the processes that it has started, and these in turn.
-fn family(proc: &Path, pid: i32) -> Vec<i32> {
+pub fn family(proc: &Path, pid: i32) -> Vec<i32> {
     let mut family = vec![pid];
     let mut looked_at = 0;
     while let Some(pid) = family.get(looked_at).copied().filter(|_| family.len() < MAX_PROCESSES) {

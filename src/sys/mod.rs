@@ -13,4 +13,5 @@ pub mod retry;
 pub mod sd_notify;
 pub mod signals;
 pub mod system;
+pub mod tables;
 pub mod terminal;

@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | alarm | timerfd | poll(2)'s timeout | as macOS | as macOS |
 //! | network changes | rtnetlink | routing socket | routing socket | none |
+//! | whose connection it is | sock_diag | none | none | none |
 //! | ssh when autossh is killed | prctl(2) | none | procctl(2) | none |
 //!
 //! `--cfg portable` gives Linux what [`portable`] has in place of its own, so that the tests try that.
@@ -11,7 +12,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use nix::sys::socket::{AddressFamily, SockType};
+use nix::sys::socket::{AddressFamily, Backlog, SockType};
 
 #[cfg(target_os = "linux")]
 #[cfg_attr(portable, allow(dead_code, reason = "`portable` takes the place of some of it"))]
@@ -22,6 +23,12 @@ mod netlink;
 use linux as own;
 #[cfg(target_os = "linux")]
 pub use netlink::NetworkWatch;
+#[cfg(target_os = "linux")]
+mod sock_diag;
+#[cfg(not(target_os = "linux"))]
+pub use portable::SockDiag;
+#[cfg(target_os = "linux")]
+pub use sock_diag::SockDiag;
 
 #[cfg(target_vendor = "apple")]
 mod apple;
@@ -57,6 +64,22 @@ use portable as common;
 
 pub use common::{Timer, no_core_file, pipe, random_bytes, reserve, socket};
 pub use own::{AWAKE, NO_SIGPIPE, SYSLOG_SOCKET, abstract_address, die_with_parent};
+
+/// Who has a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user of the process that made it.
+    pub uid: u32,
+    /// 0 if no process has it yet, or any more.
+    pub inode: u32,
+}
+
+/// As many connections waiting to be accepted as the system allows.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+pub const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
+/// As many connections waiting to be accepted as the system names.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+pub const BACKLOG: Backlog = Backlog::MAXCONN;
 
 /// A TCP socket for this address that never blocks and that no child inherits.
 ///

@@ -3,12 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 /// How one connection is served.
 #[derive(Clone, Copy)]
 enum How {
     /// As it should be.
     Sound,
+    /// As it should be, 100 ms later.
+    Late,
     /// One byte comes back as another.
     Garbled,
     /// Half of the bytes come back.
@@ -22,7 +25,7 @@ enum How {
 }
 
 /// Serves the port of our `-L` without end. `hows` says how, connection by connection, the last for all that follow:
-/// `sound`, `garbled`, `half`, `cut`, `silent`, `closed`. With a `-R` among our arguments what is sent comes back on a
+/// `sound`, `late`, `garbled`, `half`, `cut`, `silent`, `closed`. With a `-R` among our arguments what is sent comes back on a
 /// connection to its target, else on the same one.
 pub fn serve(hows: &str) {
     let words: Vec<String> = std::env::args().collect();
@@ -38,6 +41,7 @@ pub fn serve(hows: &str) {
         .split_whitespace()
         .map(|how| match how {
             "sound" => How::Sound,
+            "late" => How::Late,
             "garbled" => How::Garbled,
             "half" => How::Half,
             "cut" => How::Cut,
@@ -66,8 +70,11 @@ fn pass(mut from: TcpStream, target: Option<SocketAddr>, how: How) {
     let mut buffer = [0; 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let Some(to) = &mut to else { continue };
+        if matches!(how, How::Late) {
+            thread::sleep(Duration::from_millis(100));
+        }
         match how {
-            How::Sound => {
+            How::Sound | How::Late => {
                 // In two pieces, as a network may deliver it.
                 let _ = to.write_all(&buffer[..count / 2]).and_then(|()| to.write_all(&buffer[count / 2..count]));
             }

@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Autossh, Hosts, Running, Server, is_gone, listens, port_pair, wait_for};
+use crate::harness::{Autossh, Hosts, Running, Server, is_gone, listens, wait_for};
 use crate::{case, table};
 
 /// Waits for two tests that have passed since now.
@@ -100,18 +100,17 @@ const REFUSALS: [(&str, &str, &str); 5] = [
     ("", "", "ClearAllForwardings yes"),
 ];
 
-/// A server that refuses in that way.
-fn refusing((config, key, client): (&str, &str, &str)) -> Option<Server> {
-    let server = Server::here(config)?;
+/// Lets a server refuse in that way, or the user's own configuration.
+fn refuse(server: &Server, (_, key, client): (&str, &str, &str)) {
     if !key.is_empty() {
         server.restrict_key(key);
     }
     server.configure_client(client);
-    Some(server)
 }
 
 table!(a_server_that_refuses_to_forward_keeps_its_session_with_an_automatic_monitor, Beyond, REFUSALS, |refusal| {
-    let Some(server) = refusing(refusal) else { return };
+    let Some(server) = Server::here(refusal.0) else { return };
+    refuse(&server, refusal);
     let running = eager(server.autossh(&["-N", "HOST"])).start();
     running.wait_log("this session goes on unmonitored");
     // Some more tests, which log nothing at level info.
@@ -123,9 +122,11 @@ table!(a_server_that_refuses_to_forward_keeps_its_session_with_an_automatic_moni
 });
 
 table!(a_server_that_refuses_to_forward_restarts_a_given_monitor, Beyond, REFUSALS, |refusal| {
-    let Some(server) = refusing(refusal) else { return };
-    let port = port_pair();
-    let running = eager(server.autossh(&["-M", &port.to_string(), "-N", "HOST"])).start();
+    // On a single host the server would connect to ssh's own listener.
+    let Some(hosts) = Hosts::new() else { return };
+    let Some(server) = Server::on(&hosts, refusal.0) else { return };
+    refuse(&server, refusal);
+    let running = eager(server.autossh(&["-M", "20000", "-N", "HOST"])).start();
     running.wait_start(3);
     running.wait_log_times("port down, restarting ssh", 2);
     assert_eq!(running.logged("no connection test has passed so far"), 1, "{}", running.log());

@@ -16,6 +16,7 @@
 
 mod harness;
 
+mod attacks;
 mod automatic;
 mod background;
 mod building;

@@ -10,6 +10,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, bind};
 use nix::time::ClockId;
 
+#[cfg(not(target_os = "linux"))]
+use super::Owner;
 use super::own::BOOT;
 use super::tcp_socket;
 
@@ -67,6 +69,25 @@ pub fn reserve(address: SocketAddr) -> nix::Result<Option<OwnedFd>> {
     let socket = tcp_socket(address)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(None)
+}
+
+/// Nothing here tells whose a socket is.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub struct SockDiag(());
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unused_self, reason = "there is a system that tells")]
+impl SockDiag {
+    /// Nothing.
+    pub fn open() -> Option<SockDiag> {
+        None
+    }
+
+    /// Not known.
+    pub fn owner(&mut self, _local: SocketAddr, _remote: SocketAddr) -> Option<Owner> {
+        None
+    }
 }
 
 /// Fills `bytes`, at most 256 of them, with random bits. Returns whether that has worked.

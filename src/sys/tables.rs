@@ -20,7 +20,9 @@ pub struct Tcp {
     pub peer: SocketAddr,
     /// Its state.
     pub state: TcpState,
-    /// Its number, which is 0 once no process has it any more.
+    /// The user of the process that made it; 0 if no process has it.
+    pub uid: u32,
+    /// Its number, which is 0 while no process has it yet, or any more.
     pub inode: u64,
 }
 
@@ -30,7 +32,8 @@ pub fn tcp(table: &str) -> Vec<Tcp> {
     table.lines().filter_map(tcp_line).collect()
 }
 
-fn tcp_line(line: &str) -> Option<Tcp> {
+/// Reads a line of such a table; the heading is none.
+pub fn tcp_line(line: &str) -> Option<Tcp> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, peer) = (fields.next()?, fields.next()?);
     let state = match fields.next()? {
@@ -38,8 +41,10 @@ fn tcp_line(line: &str) -> Option<Tcp> {
         "0A" => TcpState::Listening,
         _ => return None,
     };
-    let inode = fields.nth(5)?.parse().ok()?;
-    Some(Tcp { local: address(local)?, peer: address(peer)?, state, inode })
+    // Between them are queues, a timer and more.
+    let uid = fields.nth(3)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
+    Some(Tcp { local: address(local)?, peer: address(peer)?, state, uid, inode })
 }
 
 /// An address as `HEX:PORT`. An IPv4 address within IPv6 becomes what it is.
