@@ -119,6 +119,14 @@ impl LinkWatch {
         }
     }
 
+    /// ssh is logged in: a connection that was not found by now will not be.
+    pub fn logged_in(&mut self) {
+        if self.found == Link::None {
+            self.found = Link::Unknown;
+            self.next_look = None;
+        }
+    }
+
     /// A network change may have replaced the address.
     pub fn network_changed(&mut self, now: Time) {
         if self.found != Link::Established {

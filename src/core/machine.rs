@@ -153,6 +153,9 @@ impl Machine {
             Event::Tested(outcome) => match self.health.tested(&outcome, now, &mut actions) {
                 Verdict::Nothing => {}
                 Verdict::Healthy => {
+                    if let Some(link) = &mut self.link {
+                        link.logged_in();
+                    }
                     self.sound(&mut actions);
                     self.forwards.proven(&mut actions);
                     self.notify_ready(&mut actions);

@@ -17,6 +17,7 @@
 //! | `raw` | puts the terminal on stdin into raw mode |
 //! | `spawn` | leaves a process behind that holds stderr open |
 //! | `orphan` | leaves a process behind that ends soon |
+//! | `connect PORT` | connects to that port of the loopback address, as ssh does to its server |
 //! | `relay HOW...` | serves its own `-L`, as a server with `-R`, or an echo service, would; see [`relay`] |
 //! | `real` | becomes the ssh of `SCRIPTED_SSH_REAL`, with the arguments there before its own |
 
@@ -160,6 +161,11 @@ fn play(word: &str, rest: &str, directory: &Path, number: usize) {
         }
         "orphan" => {
             Command::new("sleep").arg("0.3").stdin(Stdio::null()).spawn().unwrap();
+        }
+        "connect" => {
+            let stream = std::net::TcpStream::connect(("127.0.0.1", u16::try_from(as_number()).unwrap())).unwrap();
+            // It stays open until we end.
+            let _ = std::os::fd::IntoRawFd::into_raw_fd(stream);
         }
         "relay" => relay::serve(rest),
         "real" => {

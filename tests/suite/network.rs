@@ -136,9 +136,10 @@ case!(a_flapping_link_causes_no_storm_of_starts, Beyond, {
     assert!(made <= most, "{made} starts in {seconds} s, and {most} at the most");
 });
 
-case!(nothing_is_done_to_an_ssh_without_a_monitor, Beyond, {
+case!(nothing_is_done_to_an_ssh_with_a_command_and_without_a_monitor, Beyond, {
     let Some((hosts, server, _)) = lab(600) else { return };
-    let running = server.autossh(&["-M", "0", "-N", "HOST"]).env("AUTOSSH_DEBUG", "1").start();
+    // It may be a shell in somebody's hands.
+    let running = server.autossh(&["-M", "0", "HOST", "sleep", "1000"]).env("AUTOSSH_DEBUG", "1").start();
     running.wait_log("ssh child pid");
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();

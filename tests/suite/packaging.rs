@@ -158,7 +158,7 @@ case!(the_filter_for_logcheck_leaves_nothing_of_a_tunnel_that_heals, Beyond, {
     send(Signal::SIGUSR1);
     running.wait_log("port down, restarting ssh");
     running.wait_log_times("ssh child pid is ", 12);
-    kill(Pid::from_raw(running.starts()[11].pid), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(running.wait_start(12).pid), Signal::SIGKILL).unwrap();
     running.wait_log("ssh exited on signal 9");
     running.wait_log_times("ssh child pid is ", 13);
     send(Signal::SIGTERM);

@@ -2,6 +2,7 @@
 //! case in all of the suite; here are the cases that end just where something has come to its end.
 
 use std::fs;
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -52,7 +53,10 @@ case!(after_a_wait_that_ran_out, Beyond, {
 });
 
 case!(after_ready_was_sent, Beyond, {
-    let unstarted = autossh(&[], "hang");
+    // An ssh that is connected.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!("connect {};hang", server.local_addr().unwrap().port());
+    let unstarted = autossh(&[], &script);
     let path = unstarted.path("notify");
     let mut notify_socket = NotifySocket::at(&path);
     let running = unstarted.env("NOTIFY_SOCKET", &path).start();

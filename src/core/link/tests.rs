@@ -97,3 +97,13 @@ fn without_a_connection_of_its_own_there_is_no_address() {
         assert_eq!(link.due(), due, "{found:?}");
     }
 }
+
+#[test]
+fn after_the_login_it_is_too_late_to_look() {
+    let mut link = LinkWatch::new(START);
+    link.logged_in();
+    assert_eq!((link.due(), link.found()), (None, Link::Unknown));
+    let mut link = established();
+    link.logged_in();
+    assert_eq!(link.found(), Link::Established);
+}

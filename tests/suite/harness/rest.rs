@@ -21,7 +21,7 @@ const PER_SECOND: Duration = Duration::from_millis(1);
 const PER_EVENT: Duration = Duration::from_micros(500);
 
 /// What the looks for an ssh's connection may cost: the kernel takes milliseconds to print its table of sockets.
-const PER_START: Duration = Duration::from_millis(100);
+const PER_START: Duration = Duration::from_millis(250);
 
 /// What explains that an autossh was busy.
 #[derive(Clone, Copy, Debug)]
