@@ -409,18 +409,18 @@ case_a_users_tunnel() {
 }
 
 case_an_outage_is_a_warning() {
-    configure db 'SSH_OPTIONS="-N -M 0 -R 2200:127.0.0.1:22 tunnel@127.0.0.1"'
-    systemctl start autossh@db
+    configure outage 'SSH_OPTIONS="-N -M 0 -R 2200:127.0.0.1:22 tunnel@127.0.0.1"'
+    systemctl start autossh@outage
     since=$(date '+%Y-%m-%d %H:%M:%S')
     systemctl stop ssh
     pkill -9 -x sshd || true
-    wait_for has db StatusText 'waiting until'
+    wait_for has outage StatusText 'waiting until'
     journalctl --sync
     journalctl -q -o cat -p warning --since "$since" -t autossh >warnings
     [ "$(wc -l <warnings)" = 1 ] || fail "warnings: $(cat warnings)"
     grep -q '^ssh has failed .* times in a row (last: .*), next start in ' warnings || fail "$(cat warnings)"
     systemctl start ssh
-    systemctl reload autossh@db
+    systemctl reload autossh@outage
     wait_for greeting 2200
 }
 
