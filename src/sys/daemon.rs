@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -17,6 +17,12 @@ use autossh_core::event::Exit;
 
 /// How often the caller looks for the report where poll(2) fails.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the caller waits for ssh to be executed: longer than the monitor port may take to become free.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// Why it waits no longer.
+const NOT_STARTED: &str = "ssh has not been executed within 10 s, as on a network file system that does not answer; \
+    ending all that was started";
 
 /// The two sides of the fork.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ pub fn daemonize() -> io::Result<ForkSide> {
         }
         ForkResult::Parent { child } => {
             drop((write, null));
-            let told = wait_for_word(File::from(read), child);
+            let told = wait_for_readiness(File::from(read), child);
             if told.is_err() {
                 // Do not leave it half started.
                 let _ = kill(child, Signal::SIGTERM);
@@ -80,13 +86,20 @@ impl Readiness {
     }
 }
 
-/// Waits for readiness; a signal to stop is passed on to the daemon, and then ends us.
-fn wait_for_word(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
+/// Waits for readiness, [`START_LIMIT`] at most; a signal to stop is passed on to the daemon, and then ends us.
+fn wait_for_readiness(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
     let mut signals = Signals::new()?;
     let mut stopped_by = None;
+    let begin = Instant::now();
     loop {
+        let left = START_LIMIT.saturating_sub(begin.elapsed());
+        if left.is_zero() {
+            return Err(io::Error::other(NOT_STARTED));
+        }
+        // Rounded up, lest the loop turn through the last millisecond.
+        let timeout = u16::try_from(left.as_millis().saturating_add(1)).map_or(PollTimeout::MAX, PollTimeout::from);
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => signals.wait(LOOK_INTERVAL)?,
         }

@@ -14,8 +14,8 @@ use nix::unistd::Pid;
 
 use crate::case;
 use crate::harness::{
-    Autossh, Running, accept, cpu_time, install, is_gone, is_root, needs, output_of, port_pair, program, scripted_ssh,
-    wait_for,
+    Autossh, Running, accept, cpu_time, has, install, is_gone, is_root, needs, output_of, port_pair, program,
+    scripted_ssh, wait_for,
 };
 
 /// Changes a limit of a running process, as prlimit(1) names it, with the rights of its user.
@@ -82,6 +82,39 @@ case!(a_later_ssh_that_cannot_be_forked_is_tried_again, Beyond, {
     limit(running.pid(), "--nproc=100:");
     running.signal(Signal::SIGUSR1);
     running.wait_start(2);
+});
+
+/// An autossh whose ssh hangs in execve(2) for that long, as on a network file system that does not answer.
+fn hanging(seconds: u32, args: &[&str]) -> Option<Autossh> {
+    if !needs("strace(1)", has("strace")) {
+        return None;
+    }
+    let ssh = scripted_ssh();
+    let first = ["strace", "-D", "-f", "-o", "/dev/null", "-P", ssh.to_str().unwrap(), "-e", "trace=execve", "-e"];
+    let delay = format!("inject=execve:delay_enter={seconds}000000");
+    let first = [&first[..], &[&delay]].concat();
+    Some(Autossh::run_by(&first, args, "hang").env("AUTOSSH_GATETIME", "0"))
+}
+
+case!(an_ssh_that_hangs_in_its_start_does_not_make_autossh_deaf, Beyond, {
+    let Some(unstarted) = hanging(6, &["-M", "0", "-N", "host"]) else { return };
+    let mut running = unstarted.start();
+    running.wait_log("starting ssh");
+    running.signal(Signal::SIGUSR2);
+    wait_for("the status", || running.log().contains("]: starting ssh\n").then_some(()));
+    assert_eq!(running.logged("ssh child pid is"), 0, "it is not executed yet");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.status(), 128 + 15, "{}", running.story());
+    assert_eq!(running.starts().len(), 0);
+});
+
+case!(the_caller_does_not_wait_for_ever_for_an_ssh_that_hangs_in_its_start, Beyond, {
+    let Some(unstarted) = hanging(14, &["-M", "0", "-f", "-N", "host"]) else { return };
+    let mut running = unstarted.start();
+    assert_eq!(running.status(), 1, "{}", running.story());
+    assert!(running.stderr().contains("ssh has not been executed within 10 s"), "{}", running.stderr());
+    running.wait_log("received signal to exit (15)");
+    assert_eq!(running.starts().len(), 0);
 });
 
 case!(with_however_few_descriptors_it_works_or_says_why_not, Beyond, {
