@@ -216,7 +216,9 @@ case!(a_change_of_the_time_zone_shows, Beyond, {
 
 /// A file as in /usr/share/zoneinfo: one zone, this many hours east of Greenwich.
 fn time_zone(hours: i32) -> Vec<u8> {
-    // No leap seconds and no transitions; one type with a name of four bytes.
+    // No leap seconds and no transitions; one type with a name of four bytes. Twice, for times of 32 and of 64 bits, and
+    // the same in the form of TZ: musl reads nothing older.
     let counts = [0_i32, 0, 0, 0, 1, 4].map(i32::to_be_bytes).concat();
-    [b"TZif", &[0; 16][..], &counts, &(hours * 3600).to_be_bytes(), &[0, 0], b"XXX\0"].concat()
+    let block = [b"TZif2", &[0; 15][..], &counts, &(hours * 3600).to_be_bytes(), &[0, 0], b"XXX\0"].concat();
+    [&block[..], &block, format!("\nXXX{}\n", -hours).as_bytes()].concat()
 }

@@ -1,11 +1,18 @@
-use std::io::{Write, pipe};
-use std::os::fd::OwnedFd;
+use std::io::Write;
+
+use nix::fcntl::OFlag;
 
 use super::*;
 
-fn attach(stderr: &mut SshStderr) -> io::PipeWriter {
-    let (reader, writer) = pipe().unwrap();
-    stderr.attach(File::from(OwnedFd::from(reader))).unwrap();
+/// The end to read from and the end to write to.
+pub fn blocking_pipe() -> (File, File) {
+    let (reader, writer) = crate::sys::system::pipe(OFlag::empty()).unwrap();
+    (reader.into(), writer.into())
+}
+
+fn attach(stderr: &mut SshStderr) -> File {
+    let (reader, writer) = blocking_pipe();
+    stderr.attach(reader).unwrap();
     writer
 }
 
@@ -53,7 +60,7 @@ fn a_pipe_that_somebody_else_holds_open() {
 
 #[test]
 fn on_its_way_to_our_stderr() {
-    let (mut ours, end) = pipe().unwrap();
+    let (mut ours, end) = blocking_pipe();
     let mut stderr = SshStderr::passed_on(end.as_fd()).unwrap();
     let mut ssh = attach(&mut stderr);
     ssh.write_all(REFUSED).unwrap();
@@ -65,7 +72,7 @@ fn on_its_way_to_our_stderr() {
 
 #[test]
 fn ssh_is_held_back_while_our_stderr_is_full_and_its_last_words_are_kept() {
-    let (mut ours, end) = pipe().unwrap();
+    let (mut ours, end) = blocking_pipe();
     let mut stderr = SshStderr::passed_on(end.as_fd()).unwrap();
     let mut ssh = attach(&mut stderr);
     let ssh_twin = crate::sys::fd::nonblocking_twin(ssh.as_fd()).unwrap();

@@ -1,8 +1,9 @@
 use std::fs::File;
-use std::io::{PipeReader, PipeWriter, Read, pipe};
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::ssh::stderr::tests::blocking_pipe;
 
 /// Fills a pipe of a shared, blocking end, and returns what went into it.
 fn fill(end: BorrowedFd<'_>) -> usize {
@@ -14,8 +15,8 @@ fn fill(end: BorrowedFd<'_>) -> usize {
     filled
 }
 
-fn blocked() -> (PipeReader, PipeWriter, PassThrough, usize) {
-    let (reader, writer) = pipe().unwrap();
+fn blocked() -> (File, File, PassThrough, usize) {
+    let (reader, writer) = blocking_pipe();
     let pass_through = PassThrough::new(writer.as_fd()).unwrap();
     let filled = fill(writer.as_fd());
     (reader, writer, pass_through, filled)
@@ -76,7 +77,7 @@ fn a_socket_that_blocks_is_not_waited_for() {
 
 #[test]
 fn a_stderr_that_nobody_reads_or_that_is_full_costs_nothing() {
-    let (reader, writer) = pipe().unwrap();
+    let (reader, writer) = blocking_pipe();
     let mut broken = PassThrough::new(writer.as_fd()).unwrap();
     drop(reader);
     let full = File::options().write(true).open("/dev/full").unwrap();
