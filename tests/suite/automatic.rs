@@ -3,17 +3,12 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Autossh, Hosts, Running, Server, is_gone, listens, wait_for};
+use crate::harness::{Autossh, Hosts, Running, Server, is_gone, wait_for};
 use crate::{case, table};
 
-/// Waits for two tests that have passed since now.
-fn wait_healthy(running: &Running) {
-    running.wait_log_times("connection ok", running.logged("connection ok") + 2);
-}
-
-/// A test a second, everything in the log, and no gate.
+/// Everything in the log, no gate, and tests often, but with time for a login before the first.
 fn eager(autossh: Autossh) -> Autossh {
-    autossh.env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0")
+    autossh.env("AUTOSSH_POLL", "4").env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0")
 }
 
 /// A server here with this configuration, and an autossh without -M that goes through it.
@@ -26,38 +21,29 @@ fn automatic(config: &str) -> Option<(Server, Autossh)> {
 case!(no_port_need_be_given_though_client_and_server_are_one_host, Beyond, {
     let Some((server, autossh)) = automatic("") else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     server.signal_sessions(Signal::SIGKILL);
     running.wait_start(2);
-    wait_healthy(&running);
+    running.wait_healthy();
     assert_ne!(running.starts()[0].args()[..2], running.starts()[1].args()[..2]);
 });
 
 case!(automatic_ports_over_inet6, Beyond, {
     let Some(server) = Server::here("ListenAddress ::1") else { return };
     let running = eager(server.autossh(&["-6", "-N", "::1"])).start();
-    wait_healthy(&running);
+    running.wait_healthy();
     assert!(running.starts()[0].args()[3].contains(":[::1]:"), "{:?}", running.starts()[0]);
 });
 
-/// Waits until this start's ssh forwards, and then for a test that passes.
-fn is_tested(running: &Running, number: usize) {
-    let start = running.wait_start(number);
-    let port: u16 = start.args()[1].split(':').next().unwrap().parse().unwrap();
-    wait_for("ssh to forward", || listens(start.pid, port).then_some(()));
-    let passed = running.logged("connection ok");
-    running.signal(Signal::SIGALRM);
-    running.wait_log_times("connection ok", passed + 1);
-}
-
 case!(a_dead_session_that_holds_the_port_does_not_block_automatic_ports, Beyond, {
     let Some((server, autossh)) = automatic("") else { return };
-    // Time for a login and for a test on a busy machine: the tests that matter are asked for.
+    // Time for a login and for a test on a busy machine.
     let running = autossh.env("AUTOSSH_POLL", "15").start();
-    is_tested(&running, 1);
+    running.wait_healthy();
     let frozen = server.signal_sessions(Signal::SIGSTOP);
     running.signal(Signal::SIGALRM);
-    is_tested(&running, 2);
+    running.wait_start(2);
+    running.wait_healthy();
     assert_eq!(running.starts().len(), 2, "{}", running.story());
     assert!(frozen.iter().any(|pid| !is_gone(*pid)));
 });
@@ -66,29 +52,29 @@ case!(a_given_port_that_is_held_is_explained, Beyond, {
     let Some(hosts) = Hosts::new() else { return };
     let Some(server) = Server::on(&hosts, "") else { return };
     let running = eager(server.autossh(&["-M", "20000", "-N", "HOST"])).start();
-    wait_healthy(&running);
+    running.wait_healthy();
     let frozen = server.signal_sessions(Signal::SIGSTOP);
     running.wait_log("port 20000 on the server is still held");
-    running.wait_log_times("port down", 4);
+    running.wait_log_times("port down", 3);
     assert_eq!(running.logged("ClientAliveInterval"), 1, "{}", running.log());
     for pid in frozen {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    wait_healthy(&running);
+    running.wait_healthy();
 });
 
 case!(the_warning_about_a_held_port_is_read_in_the_background, Beyond, {
     let Some(hosts) = Hosts::new() else { return };
     let Some(server) = Server::on(&hosts, "") else { return };
     let running = eager(server.autossh(&["-f", "-M", "20000", "-N", "HOST"])).start();
-    wait_healthy(&running);
+    running.wait_healthy();
     let frozen = server.signal_sessions(Signal::SIGSTOP);
     running.wait_log("ssh: Warning: remote port forwarding failed for listen port 20000");
     running.wait_log("port 20000 on the server is still held");
     for pid in frozen {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    wait_healthy(&running);
+    running.wait_healthy();
 });
 
 /// The ways in which a server, or the user's own configuration, keeps a loop from working.
@@ -180,23 +166,23 @@ mod sharing {
     case!(a_master_that_keeps_old_forwards_does_not_block_automatic_ports, Beyond, {
         let Some(server) = Server::here("") else { return };
         let (_master, running) = guest(&server);
-        wait_healthy(&running);
+        running.wait_healthy();
         for number in [2, 3] {
             running.signal(Signal::SIGUSR1);
             running.wait_start(number);
-            wait_healthy(&running);
+            running.wait_healthy();
         }
     });
 
     case!(a_frozen_master_is_named_as_the_likely_cause, Beyond, {
         let Some(server) = Server::here("") else { return };
         let (master, running) = guest(&server);
-        wait_healthy(&running);
+        running.wait_healthy();
         let frozen = server.signal_sessions(Signal::SIGSTOP);
         running.wait_log("if ssh shares a connection (ControlMaster, ControlPath)");
         // Once the master is gone, the next ssh makes a connection of its own.
         drop(master);
-        wait_healthy(&running);
+        running.wait_healthy();
         for pid in frozen {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }

@@ -152,7 +152,7 @@ case!(the_container_as_its_files_run_it, Beyond, {
     let unstarted = Autossh::run_as(words, "").own_log().env("DESTINATION", "root@127.0.0.1");
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", server.path("bin").display());
     let unstarted = unstarted.env("PATH", path).env("AUTOSSH_PATH", "/usr/bin/ssh").env("AUTOSSH_PIDFILE", pid_file);
-    let mut running = unstarted.env("AUTOSSH_POLL", "1").start();
+    let mut running = unstarted.env("AUTOSSH_POLL", "4").start();
     wait_greeting(port);
     let first = wait_for("PID 1", || child_of(running.pid()));
     let inside = |script: &str| {

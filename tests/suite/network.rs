@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::case;
-use crate::harness::{Autossh, Hosts, Running, Server, listens, pass, wait_for, wait_within};
+use crate::harness::{Autossh, Hosts, Running, Server, pass, wait_within};
 
 /// Two hosts, a server on one, and an autossh on the other whose tests come no more often than every `poll` seconds.
 fn lab(poll: u32) -> Option<(Hosts, Server, Autossh)> {
@@ -14,13 +14,6 @@ fn lab(poll: u32) -> Option<(Hosts, Server, Autossh)> {
     let autossh = server.autossh(&["-M", "20000", "-N", "HOST"]);
     let autossh = autossh.env("AUTOSSH_POLL", poll.to_string()).env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0");
     Some((hosts, server, autossh))
-}
-
-/// Waits until ssh forwards, and a test that is asked for passes.
-fn wait_healthy(running: &Running) {
-    let ssh = running.wait_start(1).pid;
-    wait_for("ssh to forward", || listens(ssh, 20000).then_some(()));
-    is_tested(running);
 }
 
 /// Asks for a test and waits until it passes.
@@ -36,7 +29,7 @@ const SOON: Duration = Duration::from_secs(12);
 case!(a_link_that_comes_up_ends_the_wait, Beyond, {
     let Some((hosts, _server, autossh)) = lab(60) else { return };
     hosts.on_client("ip link set wire-c down");
-    let running = autossh.env("AUTOSSH_FIRST_POLL", "1").start();
+    let running = autossh.env("AUTOSSH_FIRST_POLL", "4").start();
     // Until it waits for longer than it may take below.
     let waits = |log: &str| {
         let wait = log.lines().filter_map(|line| line.split_once("waiting ")?.1.split_once(" s before")).next_back();
@@ -46,7 +39,7 @@ case!(a_link_that_comes_up_ends_the_wait, Beyond, {
     let starts = running.starts().len();
     hosts.on_client("ip link set wire-c up");
     wait_within(SOON, "the next try", || (running.starts().len() > starts).then_some(()));
-    wait_within(SOON, "a sound tunnel", || (running.logged("connection ok") > 0).then_some(()));
+    running.wait_log("connection ok");
 });
 
 case!(without_the_watch_the_wait_goes_on, Beyond, {
@@ -64,7 +57,7 @@ case!(without_the_watch_the_wait_goes_on, Beyond, {
 case!(a_session_survives_an_outage, Beyond, {
     let Some((hosts, _server, autossh)) = lab(600) else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     let passed = running.logged("connection ok");
     hosts.on_client("ip link set wire-c down");
     pass(40);
@@ -77,7 +70,7 @@ case!(a_session_survives_an_outage, Beyond, {
 case!(a_dead_session_is_found_when_the_network_changes, Beyond, {
     let Some((hosts, server, autossh)) = lab(600) else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     server.signal_sessions(Signal::SIGSTOP);
     hosts.on_client("ip addr add 10.98.0.1/24 dev wire-c");
     hosts.on_client("ip addr del 10.98.0.1/24 dev wire-c");
@@ -90,7 +83,7 @@ case!(link_down_and_removals_are_ignored, Beyond, {
     hosts.on_client("ip addr add 10.98.0.1/24 dev wire-c");
     hosts.on_client("ip route add 10.97.0.0/24 via 10.99.0.2");
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     is_tested(&running);
     let heard = running.logged("the network has changed");
     hosts.on_client("ip route del 10.97.0.0/24");
@@ -104,7 +97,7 @@ case!(a_flapping_link_causes_no_storm_of_tests, Beyond, {
     hosts.on_client("ip link add flap type veth peer name flop");
     hosts.on_client("ip link set flop up");
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     let passed = running.logged("connection ok");
     hosts.on_client(
         "sh -c 'for i in $(seq 100); do ip link set flap up; sleep 0.1; ip link set flap down; sleep 0.1; done'",

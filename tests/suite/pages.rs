@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::case;
-use crate::harness::{Autossh, has, needs, output, port_pair, program};
+use crate::harness::{Autossh, has, needs, output, output_within, port_pair, program};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -149,11 +150,14 @@ case!(the_core_compiles_without_the_system, Beyond, {
     }
 });
 
+/// How long the example may take, which logs in many times.
+const TRY: Duration = Duration::from_secs(300);
+
 case!(the_example_of_the_main_job_works, Beyond, {
     if !needs("ssh-keyscan", has("ssh-keyscan")) {
         return;
     }
-    let output = output(Command::new("sh").arg(root().join("examples/try.sh")).env("AUTOSSH", program()));
+    let output = output_within(TRY, Command::new("sh").arg(root().join("examples/try.sh")).env("AUTOSSH", program()));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     for cut in ["opened", "the session was killed", "the session was frozen", "sshd was stopped"] {

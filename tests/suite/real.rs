@@ -9,26 +9,21 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::case;
-use crate::harness::{Autossh, Hosts, Running, Server, output, port_pair, wait_for};
+use crate::harness::{Autossh, Hosts, Server, output, port_pair, wait_for};
 
-/// A server and an autossh that loops through it, in namespaces of their own, with a test a second.
+/// A server and an autossh that loops through it, in namespaces of their own, with tests often, but time for a login before the first.
 fn lab(server_config: &str) -> Option<(Hosts, Server, Autossh)> {
     let hosts = Hosts::new()?;
     let server = Server::on(&hosts, server_config)?;
     let autossh = server.autossh(&["-M", "20000", "-N", "HOST"]);
-    let autossh = autossh.env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0");
+    let autossh = autossh.env("AUTOSSH_POLL", "4").env("AUTOSSH_DEBUG", "1").env("AUTOSSH_GATETIME", "0");
     Some((hosts, server, autossh))
-}
-
-/// Waits for two tests that have passed since now.
-fn wait_healthy(running: &Running) {
-    running.wait_log_times("connection ok", running.logged("connection ok") + 2);
 }
 
 case!(a_loop_through_a_real_server, Same, {
     let Some((_hosts, _server, autossh)) = lab("") else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     let expected = ["-L", "20000:127.0.0.1:20000", "-R", "20000:127.0.0.1:20001", "-N", "10.99.0.2"];
     assert_eq!(running.starts()[0].args(), expected);
 });
@@ -36,44 +31,44 @@ case!(a_loop_through_a_real_server, Same, {
 case!(a_session_that_is_killed_is_started_again, Same, {
     let Some((_hosts, server, autossh)) = lab("") else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     server.signal_sessions(Signal::SIGKILL);
     running.wait_start(2);
-    wait_healthy(&running);
+    running.wait_healthy();
 });
 
 case!(a_session_that_is_frozen_is_started_again, Same, {
     // The frozen session holds the port until the server notices, here after three seconds.
     let Some((_hosts, server, autossh)) = lab("ClientAliveInterval 1\nClientAliveCountMax 2") else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     let frozen = server.signal_sessions(Signal::SIGSTOP);
     running.wait_start(2);
     for pid in frozen {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    wait_healthy(&running);
+    running.wait_healthy();
 });
 
 case!(packets_that_are_dropped_and_let_through_again, Same, {
     let Some((hosts, _server, autossh)) = lab("ClientAliveInterval 1\nClientAliveCountMax 2") else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     hosts.on_client("iptables -A INPUT -i wire-c -j DROP");
     hosts.on_client("iptables -A OUTPUT -o wire-c -j DROP");
     running.wait_log("port down, restarting ssh");
     hosts.on_client("iptables -F");
-    wait_healthy(&running);
+    running.wait_healthy();
 });
 
 case!(a_server_that_is_stopped_and_started, Same, {
     let Some((_hosts, mut server, autossh)) = lab("") else { return };
     let running = autossh.start();
-    wait_healthy(&running);
+    running.wait_healthy();
     server.stop();
     running.wait_log("ssh exited with error status 255; restarting ssh");
     server.start();
-    wait_healthy(&running);
+    running.wait_healthy();
 });
 
 case!(an_echo_service_on_the_server, Same, {
@@ -93,11 +88,11 @@ case!(an_echo_service_on_the_server, Same, {
     });
     let monitor = format!("{}:{echo_port}", port_pair());
     let unstarted = server.autossh(&["-M", &monitor, "-N", "HOST"]).env("AUTOSSH_GATETIME", "0");
-    let running = unstarted.env("AUTOSSH_POLL", "1").env("AUTOSSH_DEBUG", "1").start();
-    wait_healthy(&running);
+    let running = unstarted.env("AUTOSSH_POLL", "4").env("AUTOSSH_DEBUG", "1").start();
+    running.wait_healthy();
     server.signal_sessions(Signal::SIGKILL);
     running.wait_start(2);
-    wait_healthy(&running);
+    running.wait_healthy();
 });
 
 case!(traffic_flows_through_the_tunnel_again_after_each_cut, Same, {
@@ -139,9 +134,10 @@ case!(a_remote_command_runs_and_its_status_ends_autossh, Same, {
 
 case!(an_ssh_without_a_command_that_somebody_ends_is_explained, Beyond, {
     let Some((_hosts, _server, autossh)) = lab("") else { return };
-    let mut running = autossh.start();
-    wait_healthy(&running);
-    kill(Pid::from_raw(running.starts()[0].pid), Signal::SIGTERM).unwrap();
+    // No test may be under way at its end.
+    let mut running = autossh.env("AUTOSSH_POLL", "600").env("AUTOSSH_FIRST_POLL", "4").start();
+    running.wait_log("connection ok");
+    kill(Pid::from_raw(running.starts().last().unwrap().pid), Signal::SIGTERM).unwrap();
     assert_eq!(running.status(), 0);
     assert_eq!(running.logged("ssh exited with status 0; autossh exiting"), 1);
     assert!(running.stderr().contains("SIGTERM"), "{}", running.stderr());

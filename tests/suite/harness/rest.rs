@@ -99,12 +99,13 @@ pub fn restless(pid: i32) -> Option<String> {
 
 /// What an autossh holds that it should not, if that does not go away.
 fn leftovers(pid: i32) -> Option<String> {
-    // A stopped one cannot tidy up.
-    let settled = || match too_much(pid) {
-        Some(_) if !matches!(process_state(pid), None | Some('T' | 'Z')) => None,
-        settled => Some(settled),
-    };
-    settle(settled).flatten().or_else(|| too_much(pid)).map(|what| format!("autossh {pid} holds {what}"))
+    let mut last = None;
+    let settled = settle(|| {
+        // A stopped one cannot tidy up.
+        last = too_much(pid).filter(|_| !matches!(process_state(pid), None | Some('T' | 'Z')));
+        last.is_none().then_some(())
+    });
+    settled.is_none().then(|| format!("autossh {pid} holds {}", last.unwrap_or_default()))
 }
 
 /// What an autossh holds now that nothing explains, whatever it is doing.

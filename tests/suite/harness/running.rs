@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::rest::{self, Explained};
-use super::{Start, end, is_ours, wait_for};
+use super::{Start, end, is_ours, listens, wait_for};
 
 /// An autossh that has been started.
 pub struct Running {
@@ -123,6 +123,26 @@ impl Running {
         let start = self.wait_start(1);
         self.wait_log("ssh child pid");
         start
+    }
+
+    /// Waits for a test that has begun since now and passes. Each ssh that forwards is asked for its tests, so that nothing
+    /// depends on how long a login takes on a busy machine.
+    pub fn wait_healthy(&self) {
+        let before = self.logged("connection ok");
+        let mut asked = (0, before, Instant::now());
+        wait_for(format!("tests that pass; {}", self.story()), || {
+            let passed = self.logged("connection ok");
+            let start = self.starts().pop()?;
+            let port = start.args().iter().skip_while(|arg| *arg != "-L").nth(1)?.split(':').next()?.parse().ok()?;
+            // 1.4g loses signals.
+            let due = (asked.0, asked.1) != (start.pid, passed) || asked.2.elapsed() > Duration::from_secs(3);
+            if due && listens(start.pid, port) {
+                let _ = kill(Pid::from_raw(start.parent), Signal::SIGALRM);
+                asked = (start.pid, passed, Instant::now());
+            }
+            // The first may have been under way.
+            (passed >= before + 2).then_some(())
+        });
     }
 
     /// A file in the directory, as text; empty if it is not there.
