@@ -33,6 +33,7 @@ fn autossh(args: &[&str], script: &str) -> Autossh {
 fn back() -> Running {
     let running = autossh(&[], &after_a_wait("hang")).start();
     running.wait_start(AFTER);
+    running.wait_log_times("ssh child pid is ", AFTER);
     running
 }
 
