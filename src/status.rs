@@ -24,7 +24,7 @@ pub struct Status {
     pub last_passed: Option<Passed>,
     /// The refused forwards of this ssh.
     pub refused: Option<String>,
-    /// How ssh has failed last, if no sound session has followed.
+    /// How ssh has failed last, if no working session has followed.
     pub last_failure: Option<String>,
 }
 

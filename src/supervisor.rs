@@ -155,15 +155,15 @@ impl Supervisor {
 
     /// Waits until something happens or something is due.
     fn wait(&mut self, now: Time) -> io::Result<()> {
-        let heeds_network = self.resources.network.as_ref().and(self.machine.heeds_network_from());
-        if heeds_network.is_none() {
+        let relevant_from = self.resources.network.as_ref().and(self.machine.network_relevant_from());
+        if relevant_from.is_none() {
             self.network_is_stale = true;
         } else if std::mem::take(&mut self.network_is_stale) {
             self.resources.network.as_ref().map(NetworkWatch::has_changed);
         }
-        let listens = heeds_network.is_some_and(|from| from <= now);
+        let listens = relevant_from.is_some_and(|from| from <= now);
         // At the end of a hold-off the changes that came meanwhile are read.
-        let hold_off_end = heeds_network.filter(|from| *from > now);
+        let hold_off_end = relevant_from.filter(|from| *from > now);
         let monitor = self.resources.monitor.as_ref();
         let deadlines = [
             self.machine.deadline(),

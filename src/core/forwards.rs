@@ -16,9 +16,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(1);
 /// A session that has lived this long on its TCP connection has the forwards that were not refused.
 const PROOF: Duration = Duration::from_secs(30);
-/// Maximum number of restarts for a remote forward that never worked, while others do, …
+/// Maximum number of restarts for a remote forward that never worked, while others do, ...
 const LIMITED_TRIES: u32 = 5;
-/// … within this time.
+/// ... within this time.
 const LIMITED_TIME: Duration = Duration::from_secs(600);
 
 /// Where a forward listens.
@@ -190,7 +190,7 @@ impl Forwards {
         let new = without(&standing, &self.had);
         self.had.extend(new);
         if !session.is_refused() && self.series.take().is_some_and(|series| series.warned) {
-            actions.push(Action::info(messages::FORWARDS_STAND));
+            actions.push(Action::info(messages::FORWARDS_WORK));
         }
     }
 
@@ -249,7 +249,7 @@ impl Forwards {
     }
 
     /// The network has come back, or HUP asks for a new attempt: the series starts again.
-    pub fn begin_anew(&mut self, now: Time) {
+    pub fn restart_series(&mut self, now: Time) {
         let first = FIRST_RETRY.min(self.longest);
         let Some(series) = &mut self.series else {
             return;

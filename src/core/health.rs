@@ -14,7 +14,7 @@ use crate::time::Time;
 /// Number of ssh in a row that exit because an automatic forward was refused, before autossh goes on without a monitor.
 const REFUSALS: u32 = 2;
 /// Number of ssh in a row that fail their first test, after which connection sharing is a likely cause.
-const UNSOUND: u32 = 2;
+const FAILED_FIRST: u32 = 2;
 
 /// What is known about the traffic through ssh.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Health {
     /// A test of this autossh has passed once.
     proven: bool,
     /// Number of ssh in a row that failed a test without passing one before.
-    unsound: u32,
+    failed_first: u32,
     /// Number of ssh in a row that exited because an automatic forward was refused.
     refusals: u32,
     logged: Logged,
@@ -80,7 +80,7 @@ impl Health {
             poll: rules.poll,
             first_poll: rules.first_poll,
             proven: false,
-            unsound: 0,
+            failed_first: 0,
             refusals: 0,
             logged: Logged::default(),
             unavailable: false,
@@ -219,7 +219,7 @@ impl Health {
                 tests.last_passed = Some(Passed { at: now, round_trip: Duration::from_micros(*round_trip_us) });
                 tests.schedule.passed();
                 self.proven = true;
-                self.unsound = 0;
+                self.failed_first = 0;
                 self.refusals = 0;
                 self.logged = Logged::default();
                 actions.push(Action::TouchPidFile);
@@ -255,7 +255,7 @@ impl Health {
             Outcome::Failed(failure, why) => {
                 let passed_before = tests.last_passed.is_some();
                 if !passed_before {
-                    self.unsound = self.unsound.saturating_add(1);
+                    self.failed_first = self.failed_first.saturating_add(1);
                 }
                 let level = if *failure == Failure::Foreign { Level::Warning } else { Level::Info };
                 actions.push(Action::Log(level, why.clone()));
@@ -277,7 +277,7 @@ impl Health {
             self.logged.held = true;
             actions.push(Action::warning(messages::port_held(self.monitoring)));
         }
-        if self.unsound >= UNSOUND && !self.logged.shared {
+        if self.failed_first >= FAILED_FIRST && !self.logged.shared {
             self.logged.shared = true;
             actions.push(Action::warning(messages::SHARED));
         }

@@ -3,6 +3,8 @@
 //! The caller passes events in the order of their priority, [`Event::Tick`] last, and carries out the actions that are
 //! returned.
 
+mod network;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,7 +16,7 @@ use crate::exit_policy::{self, Decision, StartPhase};
 use crate::forwards::{Forwards, Step};
 use crate::health::{Health, Passed, Verdict};
 use crate::level::Level;
-use crate::link::{Due, Link, LinkWatch};
+use crate::link::{Due, LinkWatch};
 use crate::messages;
 use crate::outage::Outage;
 use crate::rules::Rules;
@@ -26,10 +28,6 @@ use crate::timers::Timer;
 const TERM_TIME: Duration = Duration::from_secs(5);
 /// Time after SIGKILL until autossh exits without ssh: the kernel may keep it without limit.
 const KILL_TIME: Duration = Duration::from_secs(5);
-/// Time from a network change to the end of a backoff wait, since an address and its route are two changes.
-const START_SETTLE: Duration = Duration::from_millis(200);
-/// The shortest interval at which network changes are read: a busy container host has many.
-const COALESCE: Duration = Duration::from_millis(200);
 
 /// The state machine of autossh.
 #[derive(Debug)]
@@ -83,7 +81,7 @@ impl Machine {
         self.state
     }
 
-    /// How ssh has failed last, if no sound session has followed.
+    /// How ssh has failed last, if no working session has followed.
     pub fn last_failure(&self) -> Option<&str> {
         self.outage.last()
     }
@@ -106,17 +104,6 @@ impl Machine {
     /// The refused forwards of the running ssh, as text.
     pub fn refused_forwards(&self) -> Option<String> {
         self.forwards.refused_text()
-    }
-
-    /// From when on network changes are acted on, if they are at all.
-    pub fn heeds_network_from(&self) -> Option<Time> {
-        let from = match self.state {
-            State::Waiting { .. } => Some(self.hold_off.until()),
-            State::Running { .. } if self.forwards.is_refused() || self.is_roaming() => Some(self.coalesce_until),
-            State::Running { .. } => self.health.has_consequence().then(|| self.hold_off.until()),
-            State::Starting | State::Stopping { .. } | State::Over => None,
-        };
-        from.filter(|_| self.rules.watch_network)
     }
 
     /// When [`Event::Tick`] is due, if nothing else happens.
@@ -156,7 +143,7 @@ impl Machine {
                     if let Some(link) = &mut self.link {
                         link.logged_in();
                     }
-                    self.sound(&mut actions);
+                    self.healthy(&mut actions);
                     self.forwards.proven(&mut actions);
                     self.notify_ready(&mut actions);
                 }
@@ -209,7 +196,7 @@ impl Machine {
                 self.exit(exit, actions);
             }
             (Timer::Stop, _) => {}
-            (Timer::Sound, _) => self.sound(actions),
+            (Timer::Healthy, _) => self.healthy(actions),
             (Timer::Forwards, _) => match self.forwards.take(now, actions) {
                 Step::None => {}
                 Step::Restart => self.end_ssh(Then::Retry, now, actions),
@@ -275,7 +262,7 @@ impl Machine {
                     actions.push(Action::info("prodded: starting ssh now"));
                 }
             }
-            State::Running { .. } => self.forwards.begin_anew(now),
+            State::Running { .. } => self.forwards.restart_series(now),
             // The next start will not wait.
             State::Stopping { then: Then::Restart, .. } => self.tries = 0,
             State::Starting | State::Stopping { .. } | State::Over => {}
@@ -356,69 +343,11 @@ impl Machine {
             }
             Decision::Exit(status) => self.exit(Exit::Status(status), actions),
             Decision::GiveUp => {
-                let perhaps_the_monitor = self.is_monitored() && !self.health.has_consequence();
-                let text = messages::gate(exit, self.rules.gate_time, perhaps_the_monitor, refused.as_deref());
+                let may_be_the_monitor = self.is_monitored() && !self.health.has_consequence();
+                let text = messages::gate(exit, self.rules.gate_time, may_be_the_monitor, refused.as_deref());
                 actions.push(Action::Explain(level, text));
                 self.exit(Exit::Status(1), actions);
             }
-        }
-    }
-
-    fn link_seen(&mut self, found: Link, now: Time) {
-        let Some(link) = &mut self.link else {
-            return;
-        };
-        let stood = link.established_at().is_some();
-        link.seen(found, now);
-        if matches!(found, Link::Established | Link::Master) && !stood {
-            self.forwards.established(now);
-        }
-        if matches!(found, Link::Master | Link::Shared) {
-            self.forwards.shared();
-        }
-    }
-
-    fn address_checked(&mut self, gone: Option<String>, now: Time, actions: &mut Vec<Action>) {
-        if let Some(address) = self.link.as_mut().and_then(|link| link.checked(gone)) {
-            let text = messages::address_gone(&address);
-            actions.push(Action::info(text.as_str()));
-            self.end_ssh(Then::Restart, now, actions);
-        }
-    }
-
-    /// Whether the loss of its local address may restart ssh. Without -N and a monitor it may be a shell in use.
-    fn may_roam(&self) -> bool {
-        self.rules.watch_network && (self.rules.no_command || self.is_monitored())
-    }
-
-    /// Whether the loss of ssh's local address would be noticed now.
-    fn is_roaming(&self) -> bool {
-        self.may_roam() && self.link.as_ref().is_some_and(|link| link.found() == Link::Established)
-    }
-
-    fn network_changed(&mut self, now: Time, actions: &mut Vec<Action>) {
-        match self.state {
-            State::Waiting { until } => {
-                let soon = now.saturating_add(START_SETTLE);
-                if until > soon {
-                    actions.push(Action::debug("the network has changed: starting ssh now"));
-                    self.hold_off.arm(now);
-                    self.state = State::Waiting { until: soon };
-                }
-            }
-            State::Running { .. } => {
-                self.coalesce_until = now.saturating_add(COALESCE);
-                if self.health.network_changed(now.max(self.hold_off.until())) {
-                    actions.push(Action::debug("the network has changed: testing the connection soon"));
-                }
-                if self.is_roaming() {
-                    if let Some(link) = &mut self.link {
-                        link.network_changed(now);
-                    }
-                }
-                self.forwards.begin_anew(now);
-            }
-            State::Starting | State::Stopping { .. } | State::Over => {}
         }
     }
 
@@ -501,7 +430,7 @@ impl Machine {
     }
 
     /// The running ssh works: traffic flows, or it has lived long enough.
-    fn sound(&mut self, actions: &mut Vec<Action>) {
+    fn healthy(&mut self, actions: &mut Vec<Action>) {
         self.hold_off.reset();
         actions.extend(self.outage.over().map(Action::info));
     }

@@ -101,13 +101,13 @@ pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and 
     going on without a monitor; ServerAliveInterval notices a dead connection then";
 
 /// The first ssh exited within the gate time, perhaps because of an automatic monitor.
-pub fn gate(ended: ChildExit, gate_time: Duration, perhaps_the_monitor: bool, refused: Option<&str>) -> String {
+pub fn gate(ended: ChildExit, gate_time: Duration, may_be_the_monitor: bool, refused: Option<&str>) -> String {
     let status = match ended {
         ChildExit::Status(status) => format!("with status {status}"),
         ChildExit::Signal(signal) => format!("on signal {signal}"),
     };
     let seconds = gate_time.as_secs();
-    let monitor = if perhaps_the_monitor && ended == ChildExit::Status(255) {
+    let monitor = if may_be_the_monitor && ended == ChildExit::Status(255) {
         "; if the server forbids forwarding and ExitOnForwardFailure is set, -M 0 leaves the monitor out"
     } else {
         ""
@@ -180,7 +180,7 @@ pub fn restarting_for(refused: &str) -> String {
 }
 
 /// No forward is refused any more.
-pub const FORWARDS_STAND: &str = "all forwards stand again";
+pub const FORWARDS_WORK: &str = "all forwards work again";
 
 /// ssh has failed several times, and the first wait begins.
 pub fn outage(failures: u32, last: &str, wait: Duration) -> String {

@@ -27,7 +27,7 @@ pub enum Timer {
     /// ssh has not exited in time.
     Stop,
     /// ssh has lived long enough to count as working.
-    Sound,
+    Healthy,
     /// Something must be done about forwards.
     Forwards,
     /// ssh's connection must be looked for, or its address checked.
@@ -43,7 +43,7 @@ impl Timer {
         Timer::Lifetime,
         Timer::Start,
         Timer::Stop,
-        Timer::Sound,
+        Timer::Healthy,
         Timer::Forwards,
         Timer::Link,
         Timer::Test,
@@ -66,10 +66,10 @@ impl Machine {
             (Timer::Stop, State::Stopping { phase: StopPhase::Term(at) | StopPhase::Kill(at), .. }) => Some(at),
             (Timer::Stop, _) => None,
             // With a working monitor a test decides.
-            (Timer::Sound, State::Running { since }) if !self.health.has_consequence() && self.outage.is_on() => {
+            (Timer::Healthy, State::Running { since }) if !self.health.has_consequence() && self.outage.is_on() => {
                 Some(since.saturating_add(backoff::enough(self.rules.poll)))
             }
-            (Timer::Sound, _) => None,
+            (Timer::Healthy, _) => None,
             (Timer::Forwards, State::Running { .. }) => self.forwards.due(),
             (Timer::Link, State::Running { .. }) => self.link.as_ref().and_then(LinkWatch::due),
             (Timer::Test, State::Running { .. }) => self.health.due(),

@@ -176,7 +176,7 @@ case!(the_filter_for_logcheck_leaves_nothing_of_a_tunnel_that_heals, Beyond, {
         "the address 2001:db8::7 that ssh was connected from is gone, restarting ssh",
         "port 2200 on the server and port 8080 here is refused; trying again in 10 s",
         "restarting ssh to try port 2200 on the server again",
-        "all forwards stand again",
+        "all forwards work again",
         "ssh is up again after 7 failures in a row",
         "waiting until 05:10:21 to start ssh; starts so far 7; last: status 255, Permission denied (publickey).",
     ] {

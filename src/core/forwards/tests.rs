@@ -119,7 +119,7 @@ fn restarts_grow_rare_until_the_forward_stands_and_are_warned_of_once() {
 
     let mut actions = Vec::new();
     forwards.proven(&mut actions);
-    assert_eq!(actions, [Action::info("all forwards stand again")]);
+    assert_eq!(actions, [Action::info("all forwards work again")]);
     // The next refusal is logged as a warning again.
     refuse_remote(&mut forwards, &[2200], now);
     let (steps, warnings) = until(&mut forwards, now + secs(10));
@@ -281,10 +281,10 @@ fn a_hangup_and_the_network_begin_the_series_anew() {
     refuse_remote(&mut forwards, &[2200], now);
     until(&mut forwards, now + secs(2));
     assert_eq!(forwards.due(), Some(now + secs(320)));
-    forwards.begin_anew(now + secs(50));
+    forwards.restart_series(now + secs(50));
     assert_eq!(forwards.due(), Some(now + secs(55)));
     // Never later than it would have been.
-    forwards.begin_anew(now + secs(53));
+    forwards.restart_series(now + secs(53));
     assert_eq!(forwards.due(), Some(now + secs(55)));
 
     // Also after the five attempts.
@@ -297,11 +297,11 @@ fn a_hangup_and_the_network_begin_the_series_anew() {
         until(&mut forwards, now + secs(5000));
     }
     assert_eq!(forwards.due(), None);
-    forwards.begin_anew(START + secs(1000));
+    forwards.restart_series(START + secs(1000));
     assert_eq!(forwards.due(), Some(START + secs(1005)));
     // And nothing if nothing is refused.
     let mut forwards = started(asked(&[2200], &[]));
-    forwards.begin_anew(START);
+    forwards.restart_series(START);
     assert_eq!(forwards.due(), None);
 }
 

@@ -1,8 +1,10 @@
 use core::net::SocketAddr;
 
+use super::network::COALESCE;
 use super::*;
 use crate::event::{Failure, Outcome};
 use crate::forwards::{Asked, Listen, Refusal};
+use crate::link::Link;
 use crate::rules::Monitoring;
 
 /// 127.0.0.1:8080
@@ -149,12 +151,12 @@ fn the_end_of_a_lifetime() {
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), STOPS);
     assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(61)), [Action::Exit(Exit::Status(0))]);
 
-    // While waiting, …
+    // While waiting, ...
     let mut machine = running(rules(OFF, a_minute));
     machine.handle(exited(ChildExit::Signal(9)), START + secs(59));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), [Action::Exit(Exit::Status(0))]);
 
-    // … and while ssh ends for another reason.
+    // ... and while ssh ends for another reason.
     let mut machine = running(rules(OFF, a_minute));
     machine.handle(Event::Restart, START + secs(59));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), STOPS[1..]);
@@ -213,19 +215,19 @@ fn what_ends_a_wait() {
 #[test]
 fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     let (mut machine, _) = waiting();
-    assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
+    assert_eq!(machine.network_relevant_from(), Some(Time::ZERO));
     machine.handle(Event::NetworkChanged, START);
     assert_eq!(machine.state(), State::Waiting { until: START + Duration::from_millis(200) });
-    assert_eq!(machine.heeds_network_from(), Some(START + secs(10)));
+    assert_eq!(machine.network_relevant_from(), Some(START + secs(10)));
 
     // It achieved nothing: the next hold-off is longer.
     let later = START + secs(11);
     machine.handle(Event::Tick, later);
     machine.handle(Event::Started(42), later);
-    assert_eq!(machine.heeds_network_from(), None, "nothing is done to an ssh without a monitor");
+    assert_eq!(machine.network_relevant_from(), None, "nothing is done to an ssh without a monitor");
     machine.handle(exited(ChildExit::Status(255)), later);
     machine.handle(Event::NetworkChanged, later);
-    assert_eq!(machine.heeds_network_from(), Some(later + secs(20)));
+    assert_eq!(machine.network_relevant_from(), Some(later + secs(20)));
 
     // An ssh that lived long enough did work.
     let later = later + secs(30);
@@ -233,7 +235,7 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     machine.handle(Event::Started(42), later);
     let later = later + secs(3600);
     machine.handle(exited(ChildExit::Status(255)), later);
-    assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
+    assert_eq!(machine.network_relevant_from(), Some(Time::ZERO));
 }
 
 #[test]
@@ -241,29 +243,29 @@ fn a_change_of_the_network_brings_a_test_forward_and_then_there_is_a_hold_off() 
     let mut machine = running(rules(LOOP, |_| {}));
     machine.handle(Event::NetworkChanged, START + secs(100));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::Test(TestTrigger::Change)]);
-    assert_eq!(machine.heeds_network_from(), Some(START + secs(111)));
+    assert_eq!(machine.network_relevant_from(), Some(START + secs(111)));
     // The first test that an ssh passes shows that it works; the next shows nothing new.
     machine.handle(Event::Tested(PASSED), START + secs(101));
-    assert_eq!(machine.heeds_network_from(), Some(Time::ZERO));
+    assert_eq!(machine.network_relevant_from(), Some(Time::ZERO));
     for (change, hold_off) in [(200, 10), (212, 20), (233, 40)] {
         machine.handle(Event::NetworkChanged, START + secs(change));
         let test = START + secs(change + 1);
         assert_eq!(acts(&mut machine, Event::Tick, test), [Action::Test(TestTrigger::Change)]);
         machine.handle(Event::Tested(PASSED), test);
-        assert_eq!(machine.heeds_network_from(), Some(test + secs(hold_off)));
+        assert_eq!(machine.network_relevant_from(), Some(test + secs(hold_off)));
     }
 }
 
 #[test]
 fn the_network_can_be_left_alone() {
     let machine = running(rules(LOOP, |rules| rules.watch_network = false));
-    assert_eq!(machine.heeds_network_from(), None);
+    assert_eq!(machine.network_relevant_from(), None);
 }
 
 #[test]
 fn an_automatic_monitor_costs_nothing_before_it_has_passed() {
     let mut machine = running(rules(Monitoring::Automatic, |_| {}));
-    assert_eq!(machine.heeds_network_from(), None);
+    assert_eq!(machine.network_relevant_from(), None);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(1)), [Action::Test(TestTrigger::Early)]);
     assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(2)), []);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(600)), [Action::Test(TestTrigger::Regular)]);
@@ -458,7 +460,7 @@ fn an_address_that_is_gone_restarts_ssh() {
     let no_command = |rules: &mut Rules| rules.no_command = true;
 
     let mut machine = changed(&no_command, Link::Established);
-    assert_eq!(machine.heeds_network_from(), Some(START + secs(100) + COALESCE));
+    assert_eq!(machine.network_relevant_from(), Some(START + secs(100) + COALESCE));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::CheckAddress]);
     assert_eq!(acts(&mut machine, gone(), START + secs(101)), []);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(104)), [Action::CheckAddress]);
@@ -481,7 +483,7 @@ fn an_address_that_is_gone_restarts_ssh() {
         (&no_command, Link::Unknown),
     ] {
         let mut machine = changed(change, link);
-        assert_eq!(machine.heeds_network_from(), None);
+        assert_eq!(machine.network_relevant_from(), None);
         assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), []);
     }
 }

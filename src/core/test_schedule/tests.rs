@@ -60,7 +60,7 @@ fn a_change_of_the_network_brings_the_test_forward() {
     // About a second after the last change …
     assert!(!tests.changed(now + Duration::from_millis(900)));
     assert_eq!(tests.due(), now + Duration::from_millis(1900));
-    // … but not delayed without limit.
+    // ... but not delayed without limit.
     for second in 1..10 {
         tests.changed(now + secs(second));
     }
