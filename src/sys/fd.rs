@@ -1,5 +1,6 @@
 //! Writing that never blocks, to descriptors that other processes share.
 
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -21,14 +22,16 @@ use crate::sys::system::NO_SIGPIPE;
 pub fn nonblocking_twin(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let file = fstat(descriptor)?;
     let is_pipe = file.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits();
-    if !is_pipe && !isatty(descriptor).unwrap_or_default() {
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    // The master of a pseudo-terminal would open as that of a new one.
+    let is_master = || fs::read_link(&path).is_ok_and(|target| target.ends_with("ptmx"));
+    if !is_pipe && (!isatty(descriptor).unwrap_or_default() || is_master()) {
         return Err(Errno::EINVAL.into());
     }
-    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let twin = open(path.as_str(), flags, Mode::empty())?;
     let same = fstat(&twin).is_ok_and(|twin| (twin.st_dev, twin.st_ino) == (file.st_dev, file.st_ino));
-    // Unless /proc is not what it should be, or this is the master of a pseudo-terminal, which opens as a new one.
+    // Unless /proc is not what it should be.
     if same { Ok(twin) } else { Err(Errno::EINVAL.into()) }
 }
 
@@ -59,3 +62,6 @@ fn try_to_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> 
         sent => sent,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-use std::net::TcpListener;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -110,6 +111,14 @@ fn who_listens_here_and_whether_the_address_is_free() {
         assert!(!can_bind(address));
         drop(listener);
         assert!(!listens_on(Pid::this(), address.port()));
+        assert!(can_bind(address));
+        // Nor does a connection of the last ssh stand in the way, which the kernel remembers for a while.
+        let listener = TcpListener::bind((loopback, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        drop((listener.accept().unwrap(), listener));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        drop(client);
         assert!(can_bind(address));
     }
     assert!(!can_bind("192.0.2.1:2200".parse().unwrap()), "it is not ours");

@@ -33,6 +33,7 @@ fn a_remote_forward_that_is_refused() {
         ("/usr/bin/dbclient: Remote TCP forward request failed (port 2200 -> localhost:22)", port(2200)),
         ("dbclient: Remote TCP forward request failed (port 2200 -> ::1:22)", port(2200)),
         ("dbclient: Connection to me@host:22 exited: Remote TCP forward request failed (port 2200 -> h:22)", None),
+        ("dbclient: Remote TCP forward request failed (port 2200 -> localhost:22", None),
         ("Remote TCP forward request failed (port 2200 -> localhost:22)", None),
     ] {
         assert_eq!(refused_remote(line.as_bytes()), listen, "{line:?}");
