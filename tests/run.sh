@@ -46,7 +46,7 @@ fi
 
 cargo fmt --check
 cargo clippy --quiet --all-targets -- -D warnings
-shellcheck tests/*.sh examples/*.sh examples/autossh.* examples/openwrt.init examples/rscreen packaging/*.sh packaging/autossh \
+shellcheck tests/*.sh benches/*.sh examples/*.sh examples/autossh.* examples/openwrt.init examples/rscreen packaging/*.sh packaging/autossh \
     packaging/autossh-argv0 packaging/rscreen packaging/unit-setup packaging/debian/* .ci/run
 shellcheck --shell bash packaging/completions/autossh.bash
 
