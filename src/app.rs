@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use autossh_core::event::Exit;
 use autossh_core::level::Level;
 use autossh_core::machine::Machine;
 use autossh_core::messages;
-use autossh_core::rules::Monitoring;
 use nix::errno::Errno;
 
 use crate::config::cli::{self, Request};
@@ -119,7 +117,13 @@ fn supervise(mut settings: Settings, inherited: Inherited, readiness: &mut Optio
         || Monitor::new(&settings),
         |(_, error)| error.kind() == ErrorKind::AddrInUse,
     ) {
-        Ok(opened) => opened_monitor(opened, &mut settings)?,
+        Ok(opened) => opened.map_err(|(address, error)| {
+            let text = format!(
+                "cannot listen on {address}, where the monitor's answers arrive: {}; give -M another port, or none",
+                error_text(&error)
+            );
+            Failure::of(&error, text)
+        })?,
         Err(signal) => return Ok(Exit::Signal(signal)),
     };
     let mut log = Log::open(&settings).map_err(|(text, error)| Failure::of(&error, text))?;
@@ -181,30 +185,6 @@ fn ssh_stderr(settings: &Settings) -> Option<SshStderr> {
     }
     let passes = settings.rules.no_command && !io::stderr().is_terminal();
     passes.then(|| SshStderr::passed_on(io::stderr().as_fd()).ok()).flatten()
-}
-
-/// The monitor that was opened. An automatic one is optional.
-fn opened_monitor(
-    opened: Result<Option<Monitor>, (SocketAddr, io::Error)>,
-    settings: &mut Settings,
-) -> Result<Option<Monitor>, Failure> {
-    opened
-        .or_else(|(address, error)| {
-            let text = format!("cannot listen on {address}: {}", error_text(&error));
-            if settings.rules.monitoring != Monitoring::Automatic {
-                return Err((address, error));
-            }
-            settings.notes.push((Level::Warning, format!("{text}; going on without a monitor")));
-            settings.rules.monitoring = Monitoring::Off;
-            Ok(None)
-        })
-        .map_err(|(address, error)| {
-            let text = format!(
-                "cannot listen on {address}, where the monitor's answers arrive: {}; give -M another port, or none",
-                error_text(&error)
-            );
-            Failure::of(&error, text)
-        })
 }
 
 fn print(text: &str) -> Exit {

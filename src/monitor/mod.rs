@@ -35,7 +35,7 @@ const MAX_REPEATS: u32 = 3;
 pub struct Monitor {
     ports: Ports,
     loopback: IpAddr,
-    /// Where the answers of a loop arrive.
+    /// Where the answers of a loop arrive. An automatic one has it while there is an ssh.
     listener: Option<Listener>,
     test: Option<Test>,
     node: OsString,
@@ -53,7 +53,7 @@ struct Test {
 }
 
 impl Monitor {
-    /// Binds the listener that the settings ask for; returns nothing if connections are not tested.
+    /// Binds the listener for a given port; returns nothing if connections are not tested.
     ///
     /// # Errors
     /// The address that cannot be listened on, and why not.
@@ -88,16 +88,32 @@ impl Monitor {
         self.ports.local_is_free(self.loopback)
     }
 
-    /// Releases the automatic ports of an ssh that has exited.
+    /// Releases the automatic ports of an ssh that has exited, and their listener: what they take must not keep the next
+    /// ssh from starting.
     pub fn release_ports(&mut self) {
-        self.ports.release();
+        if self.ports.are_picked() {
+            self.listener = None;
+            self.ports.release();
+        }
     }
 
     /// The monitor's forwards for a new ssh; automatic ports are picked again.
     ///
     /// # Errors
-    /// No port could be picked, or hardly a descriptor is left.
+    /// No port could be had, or hardly a descriptor is left.
     pub fn forwards(&mut self) -> io::Result<Vec<OsString>> {
+        self.release_ports();
+        let forwards = self.pick_forwards();
+        if forwards.is_err() {
+            self.release_ports();
+        }
+        forwards
+    }
+
+    fn pick_forwards(&mut self) -> io::Result<Vec<OsString>> {
+        if self.ports.are_picked() {
+            self.listener = Some(Listener::bind(SocketAddr::new(self.loopback, 0))?);
+        }
         let answers = self.listener.as_ref().map(Listener::address).transpose()?;
         self.ports.forwards(self.loopback, answers)
     }

@@ -19,8 +19,8 @@ const PICK_FROM: u16 = 10_000;
 const PICK_TO: u16 = 32_767;
 /// Maximum number of attempts to pick a free port.
 const MAX_ATTEMPTS: u32 = 1_000;
-/// Number of descriptors that an automatic monitor leaves free, since starting ssh needs some.
-const SPARE_DESCRIPTORS: usize = 8;
+/// Number of descriptors that an automatic monitor leaves free, for the tests and all else that a session needs.
+const SPARE_DESCRIPTORS: usize = 6;
 
 /// The ports of one way to monitor.
 #[derive(Debug)]
@@ -68,13 +68,17 @@ impl Ports {
         }
     }
 
-    /// The port to listen on for the answers; 0 is any. Echoes come back on the connection that was made.
+    /// The given port to listen on for the answers. Echoes come back on the connection that was made.
     pub fn answer_port(&self) -> Option<u16> {
         match self {
-            Ports::Echo { .. } => None,
+            Ports::Echo { .. } | Ports::Automatic(_) => None,
             Ports::Loop { port } => Some(port.saturating_add(1)),
-            Ports::Automatic(_) => Some(0),
         }
+    }
+
+    /// Whether they are picked for each ssh.
+    pub fn are_picked(&self) -> bool {
+        matches!(self, Ports::Automatic(_))
     }
 
     /// The forwards for a new ssh; automatic ports are picked again. `answers` is the listener's address.
@@ -87,7 +91,6 @@ impl Ports {
             Ports::Echo { port, echo } => return Ok(vec!["-L".into(), format!("{port}:127.0.0.1:{echo}").into()]),
             Ports::Loop { port } => (*port, *port),
             Ports::Automatic(picks) => {
-                *picks = None;
                 let local = pick(loopback)?;
                 let remote = pick(loopback)?;
                 leaves_descriptors(&local)?;
@@ -177,7 +180,7 @@ fn bind_like_ssh(address: SocketAddr) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Makes sure that enough descriptors are left to start ssh.
+/// Makes sure that some descriptors are left.
 fn leaves_descriptors(pick: &Pick) -> io::Result<()> {
     let mut spare = Vec::with_capacity(SPARE_DESCRIPTORS);
     for _ in 0..SPARE_DESCRIPTORS {

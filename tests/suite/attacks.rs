@@ -55,6 +55,24 @@ while True:
     time.sleep(0.001)
 ";
 
+/// Takes every port that an automatic monitor could pick, and then runs a command.
+const ALL_PORTS: &str = "
+import os, resource, signal, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+for ports in (range(10000, 21000), range(21000, 32768)):
+    if os.fork() == 0:
+        taken = [socket.socket() for port in ports]
+        for port, listener in zip(ports, taken):
+            listener.bind(('127.0.0.1', port))
+            listener.listen()
+        if os.fork() == 0:
+            os.setuid(54321)
+            signal.pause()
+        os._exit(0)
+    os.wait()
+os.execvp(sys.argv[1], sys.argv[1:])
+";
+
 /// A process of another user.
 struct Attacker(Child);
 
@@ -161,6 +179,23 @@ case!(an_ssh_that_a_script_runs_as_another_user_is_ours, Beyond, {
     let running = unstarted.env("AUTOSSH_PATH", &ssh).start();
     running.wait_log_times("connection ok", 2);
     assert_eq!(running.logged("another user"), 0, "{}", running.story());
+});
+
+case!(without_a_port_ssh_is_started_unmonitored, Beyond, {
+    if !needs("root, unshare(1) and python3", is_root() && has("unshare") && has("python3")) {
+        return;
+    }
+    let in_a_network_of_its_own = "ip link set lo up && exec python3 -c \"$0\" \"$@\"";
+    let before = ["unshare", "--net", "sh", "-c", in_a_network_of_its_own, ALL_PORTS];
+    let running = eager(Autossh::run_by(&before, ["-N", "host"], "await go; exit 255\nhang"), "600").start();
+    let why = "no port for the monitor: Address already in use; this session goes on without a monitor";
+    running.wait_log(why);
+    assert_eq!(running.wait_start(1).args(), ["-N", "host"]);
+    std::fs::write(running.path("go"), "").unwrap();
+    assert_eq!(running.wait_start(2).args(), ["-N", "host"]);
+    running.wait_log_times(why, 2);
+    // A thousand attempts each.
+    running.explain(100);
 });
 
 table!(

@@ -117,26 +117,43 @@ case!(the_caller_does_not_wait_for_ever_for_an_ssh_that_hangs_in_its_start, Beyo
     assert_eq!(running.starts().len(), 0);
 });
 
+/// Whether autossh, run with so many descriptors, starts ssh; else how it has ended.
+fn starts_ssh(args: &[&str], descriptors: u32) -> Result<(), Running> {
+    let before = ["prlimit", &format!("--nofile={descriptors}")];
+    let mut running = Autossh::run_by(&before, args, "hang").env("AUTOSSH_DEBUG", "1").start();
+    let up = |running: &Running| running.logged("ssh child pid is") > 0;
+    let ended = wait_for("its end or ssh's start", || running.has_ended().or(up(&running).then_some(0)));
+    if ended != 0 && !up(&running) {
+        return Err(running);
+    }
+    // The caller of -f comes back a little earlier.
+    running.wait_log("ssh child pid is");
+    // The scripted ssh cannot work with so few, and may have ended by now.
+    let pid = running.log().split("ssh child pid is ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
+    Ok(())
+}
+
 case!(with_however_few_descriptors_it_works_or_says_why_not, Beyond, {
     let port = port_pair().to_string();
     for words in [&["-N", "host"][..], &["-M", &port, "-N", "host"], &["-M", "0", "-f", "-N", "host"]] {
         // With three not even a dynamic loader gets on.
         for count in 4..24 {
-            let before = ["prlimit", &format!("--nofile={count}")];
-            let mut running = Autossh::run_by(&before, words, "hang").env("AUTOSSH_DEBUG", "1").start();
-            let ended = wait_for("its end or ssh's start", || {
-                let up = running.logged("ssh child pid is") > 0;
-                running.has_ended().or(up.then_some(0))
-            });
-            if ended == 0 || running.logged("ssh child pid is") > 0 {
-                // The caller of -f comes back a little earlier.
-                running.wait_log("ssh child pid is");
-                // The scripted ssh cannot work with so few, and may have ended by now.
-                let pid = running.log().split("ssh child pid is ").nth(1).unwrap().lines().next().unwrap().to_owned();
-                let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
-            } else {
-                assert_eq!(ended, 1, "{count} descriptors, {words:?}: {}", running.story());
+            if let Err(mut running) = starts_ssh(words, count) {
+                assert_eq!(running.status(), 1, "{count} descriptors, {words:?}: {}", running.story());
                 assert!(running.stderr().contains("autossh: cannot "), "{count}, {words:?}: {}", running.story());
+            }
+        }
+    }
+});
+
+case!(an_automatic_monitor_never_keeps_ssh_from_starting, Beyond, {
+    for background in [&[][..], &["-f"]] {
+        for count in 4..24 {
+            let unmonitored = starts_ssh(&[background, &["-M", "0", "-N", "host"]].concat(), count);
+            let automatic = starts_ssh(&[background, &["-N", "host"]].concat(), count);
+            if let (Ok(()), Err(running)) = (unmonitored, automatic) {
+                panic!("with {count} descriptors: {}", running.story());
             }
         }
     }
