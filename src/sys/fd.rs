@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc::PIPE_BUF;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{isatty, write};
 
 use crate::sys::system::NO_SIGPIPE;
@@ -49,13 +49,22 @@ pub fn write_some(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize>
     }
 }
 
+/// Whether a write could block that poll(2) has said nothing about.
+fn may_block(descriptor: BorrowedFd<'_>) -> bool {
+    let flags = fcntl(descriptor, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    let is_regular = |file: FileStat| file.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits();
+    !flags.is_ok_and(|flags| flags.contains(OFlag::O_NONBLOCK)) && !fstat(descriptor).is_ok_and(is_regular)
+}
+
 fn try_to_write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     match send(descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | NO_SIGPIPE) {
         // Not a socket. If it could not be opened again, it takes PIPE_BUF bytes once poll(2) reports it as writable.
         Err(Errno::ENOTSOCK) => {
             let mut fds = [PollFd::new(descriptor, PollFlags::POLLOUT)];
-            if poll(&mut fds, PollTimeout::ZERO)? == 0 {
-                return Err(Errno::EAGAIN);
+            match poll(&mut fds, PollTimeout::ZERO) {
+                Ok(0) => return Err(Errno::EAGAIN),
+                Err(errno) if errno == Errno::EINTR || may_block(descriptor) => return Err(errno),
+                Ok(_) | Err(_) => {}
             }
             write(descriptor, bytes.get(..PIPE_BUF).unwrap_or(bytes))
         }

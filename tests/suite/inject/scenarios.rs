@@ -123,9 +123,7 @@ pub const SCENARIOS: &[Scenario] = &[
         background: false,
         reference: true,
         logs: &["starting ssh (count 1)", "ssh exited with error status 255", "starting ssh (count 7)"],
-        autossh: |before| {
-            plain(before, &format!("{}hang", format!("{}\n", failure()).repeat(6))).env("AUTOSSH_POLL", "1")
-        },
+        autossh: |before| plain(before, &([failure(); 6].join("\n") + "\nhang")).env("AUTOSSH_POLL", "1"),
         play: |play| {
             play.until_start(7)?;
             play.rests()
