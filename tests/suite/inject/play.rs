@@ -129,7 +129,7 @@ impl Play {
     /// Waits until nothing happens any more, as it must where nothing is due.
     pub fn rests(&self) -> Result<(), Stop> {
         const WINDOW: Duration = Duration::from_millis(200);
-        const MOST: usize = 5;
+        const MOST: usize = 20;
         let start = Instant::now();
         loop {
             let before = Trace::read(&self.running).length();
