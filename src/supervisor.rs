@@ -190,7 +190,7 @@ impl Supervisor {
         for (fd, flags) in monitor.into_iter().flat_map(|monitor| monitor.interest(now)) {
             set.add(Source::Monitor, fd, flags);
         }
-        let waited = set.wait(timeout);
+        let waited = set.wait(&self.resources.signals, timeout);
         self.network_readable = listens && (waited.is_err() || set.is_ready(Source::Network));
         waited.or_else(|errno| self.wait_without_poll(errno))
     }

@@ -3,7 +3,9 @@
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+use crate::sys::signals::Signals;
 
 /// What to wait for: descriptors, each bound to its meaning.
 #[derive(Default)]
@@ -36,13 +38,13 @@ impl<'a> PollSet<'a> {
         self.sources.push(source);
     }
 
-    /// Waits until one is ready, for `timeout` at most.
+    /// Waits until one is ready or one of `signals` comes, for `timeout` at most.
     ///
     /// # Errors
     /// As for poll(2), but for an interruption.
-    pub fn wait(&mut self, timeout: PollTimeout) -> Result<(), Errno> {
-        match poll(&mut self.fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
+    pub fn wait(&mut self, signals: &Signals, timeout: PollTimeout) -> Result<(), Errno> {
+        match signals.poll(&mut self.fds, timeout) {
+            Ok(()) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
@@ -99,8 +99,8 @@ fn wait_for_readiness(mut pipe: File, daemon: Pid) -> io::Result<Exit> {
         // Rounded up, lest the loop turn through the last millisecond.
         let timeout = u16::try_from(left.as_millis().saturating_add(1)).map_or(PollTimeout::MAX, PollTimeout::from);
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
+        match signals.poll(&mut fds, timeout) {
+            Ok(()) | Err(Errno::EINTR) => {}
             Err(_) => signals.wait(LOOK_INTERVAL)?,
         }
         for notice in signals.pending() {

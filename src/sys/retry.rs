@@ -1,15 +1,12 @@
 //! Trying again for a while before the loop runs.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::clock::Clock;
 use crate::sys::signals::{Notice, Signals};
 
-/// Time between two attempts, in ms.
-const INTERVAL: u8 = 20;
+/// Time between two attempts.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Attempts something until it succeeds, fails in a way that no waiting mends, or `limit` is over; returns how the last
 /// attempt ended.
@@ -31,7 +28,7 @@ pub fn retry<T, E>(
             return Ok(last);
         }
         // An error here only makes the next attempt come sooner.
-        let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], PollTimeout::from(INTERVAL));
+        let _ = signals.wait(INTERVAL);
         for notice in signals.pending() {
             if let Notice::Stop(signal) = notice {
                 return Err(signal as i32);

@@ -1,4 +1,5 @@
-//! Signals: those that we handle arrive through a pipe; inherited dispositions are kept for ssh (autossh(1), SIGNALS).
+//! Signals: those that we handle arrive while we wait, and are read from a pipe; inherited dispositions are kept for ssh
+//! (autossh(1), SIGNALS).
 
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,11 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::poll::{PollFd, PollTimeout};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-use crate::sys::system::no_core_file;
+use crate::sys::system::{no_core_file, poll_unblocked};
 
 /// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers and unblocks the signals.
+    /// Installs the handlers. The signals that they handle stay blocked, but for the time that we wait.
     ///
     /// # Errors
     /// The pipe or a handler cannot be set up.
@@ -95,8 +97,17 @@ impl Signals {
         let (read, write) = UnixStream::pair()?;
         let handled = HANDLED.map(|(signal, _)| signal as i32);
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, handled)?;
-        SigSet::empty().thread_set_mask()?;
+        HANDLED.into_iter().map(|(signal, _)| signal).collect::<SigSet>().thread_set_mask()?;
         Ok(Signals { delivery })
+    }
+
+    /// Waits as poll(2) does, but never through a signal that has come before: even if the pipe does not take its byte.
+    ///
+    /// # Errors
+    /// As for poll(2): `EINTR` for a signal.
+    #[expect(clippy::unused_self, reason = "without the handlers, signals would be fatal here")]
+    pub fn poll(&self, fds: &mut [PollFd<'_>], timeout: PollTimeout) -> nix::Result<()> {
+        poll_unblocked(fds, timeout).map(drop)
     }
 
     /// Waits for a signal, at most for `limit`: what is left where poll(2) fails.
@@ -106,8 +117,11 @@ impl Signals {
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
         let mut stream = self.delivery.get_read();
         stream.set_read_timeout(Some(limit))?;
+        let blocked = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let read = stream.read(&mut [0]);
+        blocked.thread_set_mask()?;
         // The signal itself is kept elsewhere.
-        match stream.read(&mut [0]) {
+        match read {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             done => done.map(drop),
         }

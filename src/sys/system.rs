@@ -3,6 +3,7 @@
 //! | | Linux | macOS | FreeBSD, DragonFly | other BSDs |
 //! |---|---|---|---|---|
 //! | alarm | timerfd | poll(2)'s timeout | as macOS | as macOS |
+//! | signals while waiting | ppoll(2) | poll(2), and a byte in a pipe | as macOS | as macOS |
 //! | network changes | rtnetlink | routing socket | routing socket | none |
 //! | whose connection it is | sock_diag | none | none | none |
 //! | ssh when autossh is killed | prctl(2) | none | procctl(2) | none |
@@ -62,7 +63,7 @@ use linux as common;
 #[cfg(any(portable, not(target_os = "linux")))]
 use portable as common;
 
-pub use common::{Timer, no_core_file, pipe, random_bytes, reserve, socket};
+pub use common::{Timer, no_core_file, pipe, poll_unblocked, random_bytes, reserve, socket};
 pub use own::{AWAKE, NO_SIGPIPE, SYSLOG_SOCKET, abstract_address, die_with_parent};
 
 /// Who has a socket.

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
+use std::time::Duration;
 
 use autossh_core::time::Time;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollTimeout, ppoll};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -58,6 +60,16 @@ impl Timer {
         };
         set.is_ok().then(|| self.0.as_fd())
     }
+}
+
+/// Waits as poll(2) does, with no signal blocked meanwhile.
+///
+/// # Errors
+/// As for ppoll(2).
+pub fn poll_unblocked(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> nix::Result<i32> {
+    // Negative is without limit.
+    let timeout = u64::try_from(i32::from(timeout)).ok().map(Duration::from_millis);
+    ppoll(fds, timeout.map(TimeSpec::from), Some(SigSet::empty()))
 }
 
 /// A pipe with these flags that no child inherits: the end to read from, the end to write to.

@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use autossh_core::time::Time;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, bind};
 use nix::time::ClockId;
 
@@ -33,6 +35,17 @@ impl Timer {
     pub fn set(&mut self, _at: Option<Time>) -> Option<BorrowedFd<'_>> {
         None
     }
+}
+
+/// Waits as poll(2) does, with no signal blocked meanwhile. One that comes before poll(2) itself must wake it otherwise.
+///
+/// # Errors
+/// As for poll(2).
+pub fn poll_unblocked(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> nix::Result<i32> {
+    let blocked = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let ready = poll(fds, timeout);
+    blocked.thread_set_mask()?;
+    ready
 }
 
 /// A pipe with these flags that no child inherits: the end to read from, the end to write to. There is one thread, so
