@@ -65,6 +65,9 @@ echo "== our own program, with what it does on other systems"
 RUSTFLAGS="--cfg portable -D warnings" cargo build --quiet --bin autossh --target-dir target/portable
 AUTOSSH_BINARY=$PWD/target/portable/debug/autossh cargo test --quiet --test suite -- --test-threads 8
 
+echo "== as many injected faults as fit into a minute"
+sh tests/inject.sh 50
+
 if [ -s "$not_run" ]; then
     echo "not run:"
     sort -u "$not_run"
