@@ -45,7 +45,10 @@ command=$directory/sshd
     if [ "$(id -u)" -eq 0 ] && { [ ! -d /run/sshd ] || ! id sshd >/dev/null 2>&1; }; then
         unshare --mount true 2>/dev/null ||
             give_up "root needs a user sshd and a directory /run/sshd, or a kernel that allows mount namespaces; try as another user"
-        { grep -v '^sshd:' /etc/passwd; echo 'sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin'; } >"$directory/passwd.new.$$"
+        # root gets a plain shell and an empty home too: what its own start-up files do is none of the cases' business.
+        mkdir -p "$directory/home"
+        { sed -e '/^sshd:/d' -e "s|^\(root:[^:]*:[^:]*:[^:]*:[^:]*\):.*|\1:$directory/home:/bin/sh|" /etc/passwd
+          echo 'sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin'; } >"$directory/passwd.new.$$"
         mv "$directory/passwd.new.$$" "$directory/passwd"
         echo "exec unshare --mount sh -c 'mount --bind $directory/passwd /etc/passwd &&"
         echo "    mount -t tmpfs -o mode=755 none /run && mkdir -m 755 /run/sshd && exec $sshd \"\$@\"' sshd \"\$@\""
