@@ -1,8 +1,8 @@
 //! Which connection is ssh's own, and what is known of its addresses. Where /proc does not tell, nothing is known.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -160,18 +160,21 @@ fn process(proc: &Path, pid: i32) -> PathBuf {
 fn tcp_of(proc: &Path, pid: i32, mut inodes: BTreeSet<u64>) -> BTreeMap<u64, Tcp> {
     let mut found = BTreeMap::new();
     for table in ["net/tcp", "net/tcp6"] {
-        if !inodes.is_empty() {
-            let sockets = tables::tcp(&read(&process(proc, pid).join(table))).into_iter();
-            found.extend(sockets.filter(|socket| inodes.remove(&socket.inode)).map(|socket| (socket.inode, socket)));
+        let file = if inodes.is_empty() { None } else { File::open(process(proc, pid).join(table)).ok() };
+        let mut lines = file.into_iter().flat_map(|file| BufReader::new(file).split(b'\n').map_while(Result::ok));
+        while let Some(line) = lines.next().filter(|_| !inodes.is_empty()) {
+            let socket = tables::tcp_line(&String::from_utf8_lossy(&line));
+            found.extend(socket.filter(|socket| inodes.remove(&socket.inode)).map(|socket| (socket.inode, socket)));
         }
     }
     found
 }
 
-/// The inodes of the sockets that `pid` has open.
+/// The inodes of the sockets that `pid` has opened: its stdin, stdout and stderr, perhaps sockets too, were given to it.
 fn sockets(proc: &Path, pid: i32) -> BTreeSet<u64> {
     let entries = fs::read_dir(process(proc, pid).join("fd")).into_iter().flatten().flatten();
-    let targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let opened = entries.filter(|entry| !["0", "1", "2"].iter().any(|given| entry.file_name() == *given));
+    let targets = opened.filter_map(|entry| fs::read_link(entry.path()).ok());
     targets.filter_map(|target| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()).collect()
 }
 

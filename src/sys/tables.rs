@@ -26,12 +26,6 @@ pub struct Tcp {
     pub inode: u64,
 }
 
-/// Reads a table of TCP sockets of either family: those that are connected or wait for connections. A server has
-/// thousands of others, which are passed over at once.
-pub fn tcp(table: &str) -> Vec<Tcp> {
-    table.lines().filter_map(tcp_line).collect()
-}
-
 /// Reads a line of such a table; the heading is none.
 pub fn tcp_line(line: &str) -> Option<Tcp> {
     let mut fields = line.split_ascii_whitespace().skip(1);

@@ -18,6 +18,7 @@ const UNIX: &str = "
     0: 2 0 00010000 0001 01 20 /run/cm.0123456789abcdEF
     0: 2 0 00010000 0001 01 21 /run/forward.sock
     0: 3 0 00000000 0001 03 22
+    0: 3 0 00000000 0001 03 24
 ";
 /// The same, and a client of the ControlMaster.
 const SERVED: &str = "    0: 3 0 00000000 0001 03 23 /run/cm.0123456789abcdEF\n";
@@ -42,6 +43,8 @@ fn found(processes: &[Process<'_>], unix: &str) -> Option<Found> {
         write(format!("{pid}/task/{pid}/children"), children);
         fs::create_dir_all(proc.path().join(format!("{pid}/fd"))).unwrap();
         symlink("/dev/null", proc.path().join(format!("{pid}/fd/0"))).unwrap();
+        // The journal's.
+        symlink("socket:[24]", proc.path().join(format!("{pid}/fd/1"))).unwrap();
         for inode in *sockets {
             symlink(format!("socket:[{inode}]"), proc.path().join(format!("{pid}/fd/{inode}"))).unwrap();
         }
@@ -52,16 +55,17 @@ fn found(processes: &[Process<'_>], unix: &str) -> Option<Found> {
 #[test]
 fn whose_connection_it_is() {
     let connection = |inode: u64| {
-        let socket = tables::tcp(TCP).into_iter().find(|socket| socket.inode == inode).unwrap();
+        let socket = TCP.lines().filter_map(tables::tcp_line).find(|socket| socket.inode == inode).unwrap();
         Connection { inode, local: socket.local, peer: socket.peer }
     };
     let tcp = |inode| Some(Found::Tcp(connection(inode)));
     let served = &[UNIX, SERVED].concat();
-    let table: [(&str, &[Process<'_>], &str, Option<Found>); 19] = [
+    let table: [(&str, &[Process<'_>], &str, Option<Found>); 20] = [
         ("no such process", &[], UNIX, None),
         ("ssh has just begun", &[(5, "here", "", &[])], UNIX, None),
         ("it connects", &[(5, "here", "", &[14])], UNIX, None),
         ("it is connected", &[(5, "here", "", &[10])], UNIX, tcp(10)),
+        ("it is connected, and others use a ControlMaster", &[(5, "here", "", &[10])], served, tcp(10)),
         ("another namespace", &[(5, "there", "", &[10])], UNIX, None),
         ("it forwards, and somebody is connected to that", &[(5, "here", "", &[10, 11, 12])], UNIX, tcp(10)),
         ("a forward is connected elsewhere", &[(5, "here", "", &[10, 13])], UNIX, None),

@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn tcp(table: &str) -> Vec<Tcp> {
+    table.lines().filter_map(tcp_line).collect()
+}
+
 /// An address as the kernel of this machine prints it.
 fn printed(address: IpAddr) -> String {
     let bytes = match address {
