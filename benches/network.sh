@@ -20,6 +20,7 @@ client=autossh-bench-$$-c
 server=autossh-bench-$$-s
 
 tidy() {
+    set +e
     stop_tunnel
     [ ! -s "$work/sshd.pid" ] || end_all "$(cat "$work/sshd.pid")"
     ip netns del "$client" 2>/dev/null || true
