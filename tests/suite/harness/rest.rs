@@ -145,6 +145,11 @@ const MOST: [(&str, usize); 8] = [
     ("/", 3),
 ];
 
+/// Whether an autossh has a connection, as it has during a test.
+pub fn is_testing(pid: i32) -> bool {
+    descriptors(pid).iter().any(|target| target.starts_with("connection"))
+}
+
 /// What the descriptors of a process above 2 are that were not given to it.
 fn descriptors(pid: i32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();

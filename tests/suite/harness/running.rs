@@ -125,23 +125,25 @@ impl Running {
         start
     }
 
-    /// Waits for a test that has begun since now and passes. Each ssh that forwards is asked for its tests, so that nothing
-    /// depends on how long a login takes on a busy machine.
+    /// Waits for a test that has begun since now and passes, and leaves none under way. Each ssh that forwards is asked for
+    /// one, so that nothing depends on how long a login takes on a busy machine.
     pub fn wait_healthy(&self) {
-        let before = self.logged("connection ok");
-        let mut asked = (0, before, Instant::now());
-        wait_for(format!("tests that pass; {}", self.story()), || {
-            let passed = self.logged("connection ok");
+        let mut asked: Option<(i32, usize, Instant)> = None;
+        wait_for(format!("a test that passes; {}", self.story()), || {
             let start = self.starts().pop()?;
             let port = start.args().iter().skip_while(|arg| *arg != "-L").nth(1)?.split(':').next()?.parse().ok()?;
-            // 1.4g loses signals.
-            let due = (asked.0, asked.1) != (start.pid, passed) || asked.2.elapsed() > Duration::from_secs(3);
-            if due && listens(start.pid, port) {
-                let _ = kill(Pid::from_raw(start.parent), Signal::SIGALRM);
-                asked = (start.pid, passed, Instant::now());
+            if !listens(start.pid, port) || rest::is_testing(start.parent) {
+                return None;
             }
-            // The first may have been under way.
-            (passed >= before + 2).then_some(())
+            let passed = self.logged("connection ok");
+            // 1.4g loses signals.
+            let answered =
+                |(ssh, _, at): (i32, usize, Instant)| ssh == start.pid && at.elapsed() < Duration::from_secs(3);
+            if !asked.is_some_and(answered) {
+                asked = Some((start.pid, passed, Instant::now()));
+                let _ = kill(Pid::from_raw(start.parent), Signal::SIGALRM);
+            }
+            asked.is_some_and(|(_, before, _)| passed > before).then_some(())
         });
     }
 
