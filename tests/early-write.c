@@ -1,5 +1,6 @@
-/* A library for LD_PRELOAD: for autossh, the first write after each connect(2) fails with ENOTCONN, as on macOS and the
- * BSDs, where no connection is complete at once. Counts them in the file of EARLY_WRITES, a byte each. */
+/* A library for LD_PRELOAD: for autossh no connection is complete at once, as on macOS and the BSDs. The first
+ * getpeername(2) after each connect(2) fails with ENOTCONN, and so does a write that comes before it. Counts both in the
+ * file of EARLY_WRITES, a byte each. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,17 +23,30 @@ int connect(int fd, const struct sockaddr *address, socklen_t length) {
     return connected;
 }
 
+/* Notes that a connection was used before it was complete. */
+static int early(int fd) {
+    if (fd < 0 || fd >= MOST || !is_early[fd]) {
+        return 0;
+    }
+    int file = open(getenv("EARLY_WRITES"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0 || write(file, "1", 1) != 1) {
+        abort();
+    }
+    close(file);
+    errno = ENOTCONN;
+    return 1;
+}
+
+int getpeername(int fd, struct sockaddr *address, socklen_t *length) {
+    int (*real)(int, struct sockaddr *, socklen_t *) = dlsym(RTLD_NEXT, "getpeername");
+    int asked_early = early(fd);
+    if (fd >= 0 && fd < MOST) {
+        is_early[fd] = 0;
+    }
+    return asked_early ? -1 : real(fd, address, length);
+}
+
 ssize_t send(int fd, const void *bytes, size_t count, int flags) {
     ssize_t (*real)(int, const void *, size_t, int) = dlsym(RTLD_NEXT, "send");
-    if (fd >= 0 && fd < MOST && is_early[fd]) {
-        is_early[fd] = 0;
-        int file = open(getenv("EARLY_WRITES"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-        if (file < 0 || write(file, "1", 1) != 1) {
-            abort();
-        }
-        close(file);
-        errno = ENOTCONN;
-        return -1;
-    }
-    return real(fd, bytes, count, flags);
+    return early(fd) ? -1 : real(fd, bytes, count, flags);
 }

@@ -156,7 +156,6 @@ case!(automatic_ports_go_in_front_and_are_fresh, Beyond, {
     picked.sort_unstable();
     picked.dedup();
     assert_eq!(picked.len(), 6, "a port was picked twice");
-    assert!(ports.iter().all(|each| each[2] == ports[0][2]), "the listener stays");
 });
 
 table!(
