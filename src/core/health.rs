@@ -220,7 +220,6 @@ impl Health {
                 tests.schedule.passed();
                 self.proven = true;
                 self.failed_first = 0;
-                self.refusals = 0;
                 self.logged = Logged::default();
                 actions.push(Action::TouchPidFile);
                 actions.push(Action::debug("connection ok"));
@@ -228,6 +227,10 @@ impl Health {
             }
             Outcome::Impossible(why) => {
                 actions.push(Action::warning(format!("connection test left out: {why}")));
+                if trigger == TestTrigger::Early {
+                    // It would be due again at once.
+                    tests.schedule.early_failed(now);
+                }
                 Verdict::Nothing
             }
             Outcome::Failed(failure, why) if trigger == TestTrigger::Early => {
@@ -293,3 +296,6 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -565,4 +565,57 @@ fn the_last_test_is_the_running_sshs() {
     assert_eq!(machine.last_passed(), None);
 }
 
+#[test]
+fn after_a_sleep_the_next_network_change_matters_at_once() {
+    let (mut machine, _) = waiting();
+    machine.handle(Event::NetworkChanged, START);
+    assert!(machine.network_relevant_from() > Some(START));
+    machine.handle(Event::Slept, START);
+    assert_eq!(machine.network_relevant_from(), Some(Time::ZERO));
+}
+
+#[test]
+fn a_hangup_while_ssh_ends_spares_the_wait() {
+    for (hangup, waits) in [(false, true), (true, false)] {
+        let mut machine = running(rules(OFF, no_gate));
+        for _ in 0..5 {
+            machine.handle(Event::Restart, START);
+            machine.handle(exited(ChildExit::Status(255)), START);
+            machine.handle(Event::Tick, START);
+            machine.handle(Event::Started(42), START);
+        }
+        machine.handle(Event::Restart, START);
+        if hangup {
+            machine.handle(Event::Hangup, START);
+        }
+        // A restart on request is no outage, whatever its wait.
+        let actions = machine.handle(exited(ChildExit::Status(255)), START);
+        assert!(!actions.iter().any(|action| matches!(action, Action::Log(Level::Warning, _))), "{actions:?}");
+        assert_eq!(machine.state() != (State::Waiting { until: START }), waits, "hangup: {hangup}");
+    }
+}
+
+#[test]
+fn the_network_and_a_hangup_try_refused_forwards_soon() {
+    for event in [Event::NetworkChanged, Event::Hangup] {
+        let mut machine = tunnel(|_| {});
+        let mut now = START;
+        // Several tries have made the interval long.
+        for _ in 0..6 {
+            machine.handle(Event::Refused(Refusal::Remote(Listen::Port(2200))), now);
+            machine.handle(Event::Tick, now + secs(1));
+            now += secs(600);
+            machine.handle(Event::Tick, now);
+            machine.handle(exited(ChildExit::Status(255)), now);
+            machine.handle(Event::Tick, now);
+            machine.handle(Event::Started(42), now);
+        }
+        machine.handle(Event::Refused(Refusal::Remote(Listen::Port(2200))), now);
+        machine.handle(Event::Tick, now + secs(1));
+        assert!(machine.due_at(Timer::Forwards) > Some(now + secs(100)));
+        machine.handle(event.clone(), now + secs(20));
+        assert_eq!(machine.due_at(Timer::Forwards), Some(now + secs(25)), "{event:?}");
+    }
+}
+
 mod sequences;
