@@ -255,6 +255,34 @@ case!(connections_during_a_test_are_limited, Beyond, {
     drop(crowd);
 });
 
+case!(whoever_has_brought_half_of_the_answer_is_kept_in_a_crowd, Beyond, {
+    // ssh does nothing: we are what stands between the two ports.
+    let (unstarted, port) = looped("hang");
+    let running = unstarted.env("AUTOSSH_POLL", "600").env("AUTOSSH_GATETIME", "0").start();
+    let listener = in_place_of_ssh(&running, port);
+    running.wait_up();
+    running.signal(Signal::SIGALRM);
+    let mut message = [0; 512];
+    let mut from = accept(&listener);
+    let count = from.read(&mut message).unwrap();
+    let mut ours = connect(port + 1);
+    ours.write_all(&message[..count - 2]).unwrap();
+    let crowd: Vec<TcpStream> = (0..400).map(|_| connect(port + 1)).collect();
+    running.explain(400);
+    // There is room for 256, and the oldest go.
+    wait_for("the surplus to be dropped", || crowd.iter().take(100).all(is_closed).then_some(()));
+    ours.write_all(&message[count - 2..count]).unwrap();
+    running.wait_log("connection ok");
+    assert_eq!(running.starts().len(), 1, "{}", running.story());
+});
+
+/// Whether the other end has closed a connection on which it says nothing.
+fn is_closed(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let mut stream = stream;
+    stream.read(&mut [0]).map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true)
+}
+
 case!(the_backlog_does_not_fill_between_tests, Beyond, {
     let (unstarted, port) = looped("relay sound");
     let running = unstarted.env("AUTOSSH_POLL", "600").start();
