@@ -17,6 +17,8 @@ fn health(monitoring: Monitoring) -> Health {
 
 const LOOP: Monitoring = Monitoring::Loop { port: 5 };
 const AUTOMATIC: Monitoring = Monitoring::Automatic;
+/// ExitOnForwardFailure has ended ssh.
+const COST: ChildExit = ChildExit::Status(255);
 
 /// The `trigger`s test of a new ssh ends like that. Returns what follows, and the warnings.
 fn test(health: &mut Health, trigger: TestTrigger, outcome: &Outcome) -> (Verdict, Vec<String>) {
@@ -160,7 +162,6 @@ fn refusals_that_cost_the_session() {
         health.ended(exit, &mut actions);
         actions.contains(&Action::CloseMonitor)
     };
-    const COST: ChildExit = ChildExit::Status(255);
     for (first, second, given_up) in [
         ((true, COST), (true, COST), true),
         ((true, COST), (false, COST), false),
