@@ -60,6 +60,17 @@ fn trusted_uids() -> Vec<u32> {
 
 /// The user of the process that takes our connection.
 fn owner(own: SocketAddr, target: SocketAddr) -> Option<u32> {
+    SockDiag::open().and_then(|sockets| owner_by(sockets, own, target)).or_else(|| owner_by_table(own, target))
+}
+
+/// The same, asked about the two sockets alone: a large machine's table takes the kernel milliseconds to print.
+fn owner_by(mut sockets: SockDiag, own: SocketAddr, target: SocketAddr) -> Option<u32> {
+    // Until it is accepted the connection has no inode, and no user of its own.
+    let accepted = sockets.owner(target, own).filter(|owner| owner.inode != 0);
+    accepted.or_else(|| sockets.listener(target)).map(|owner| owner.uid)
+}
+
+fn owner_by_table(own: SocketAddr, target: SocketAddr) -> Option<u32> {
     // A listener for IPv6 may take IPv4 too.
     let tables: &[&str] = if target.is_ipv4() { &["/proc/net/tcp", "/proc/net/tcp6"] } else { &["/proc/net/tcp6"] };
     tables.iter().find_map(|table| {

@@ -101,6 +101,11 @@ impl SockDiag {
     pub fn owner(&mut self, _local: SocketAddr, _remote: SocketAddr) -> Option<Owner> {
         None
     }
+
+    /// Not known.
+    pub fn listener(&mut self, _local: SocketAddr) -> Option<Owner> {
+        None
+    }
 }
 
 /// Fills `bytes`, at most 256 of them, with random bits. Returns whether that has worked.

@@ -1,6 +1,6 @@
 //! sock_diag(7): asks the kernel about a single socket, which takes no longer however many there are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::Owner;
@@ -34,6 +34,17 @@ impl SockDiag {
 
     /// The owner of the socket that is bound to `local` and connected to `remote`.
     pub fn owner(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
+        self.ask(local, remote).and_then(|(owner, is_listener)| (!is_listener).then_some(owner))
+    }
+
+    /// The owner of the listener that takes connections to `local`.
+    pub fn listener(&mut self, local: SocketAddr) -> Option<Owner> {
+        let nowhere = if local.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+        self.ask(local, SocketAddr::new(nowhere, 0)).and_then(|(owner, is_listener)| is_listener.then_some(owner))
+    }
+
+    /// The owner of the socket that gets what `remote` sends to `local`, and whether that is a listener.
+    fn ask(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<(Owner, bool)> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = request(self.sequence, local, remote);
         socket::send(self.socket.as_raw_fd(), &request, MsgFlags::empty()).ok()?;
@@ -81,13 +92,13 @@ fn request(sequence: u32, local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     .concat()
 }
 
-/// The owner in a reply, which begins with `struct nlmsghdr` and `struct inet_diag_msg`.
-fn owner_in(reply: &[u8]) -> Option<Owner> {
+/// The owner in a reply, which begins with `struct nlmsghdr` and `struct inet_diag_msg`, and whether it is a listener:
+/// without such a connection the kernel finds whoever listens on that port.
+fn owner_in(reply: &[u8]) -> Option<(Owner, bool)> {
     let kind = u16::from_ne_bytes(reply.get(4..6)?.try_into().ok()?);
-    // Without such a connection the kernel finds whoever listens on that port.
     let is_listener = *reply.get(17)? == LISTEN;
     let owner = Owner { uid: number(reply, 80)?, inode: number(reply, 84)? };
-    (kind == BY_FAMILY && !is_listener).then_some(owner)
+    (kind == BY_FAMILY).then_some((owner, is_listener))
 }
 
 /// The number at this place of a message.
