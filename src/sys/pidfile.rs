@@ -66,8 +66,18 @@ impl PidFile {
 impl Drop for PidFile {
     /// Removes the file, unless it contains another pid by now.
     fn drop(&mut self) {
-        if self.names_us() {
-            self.remove();
+        if !self.names_us() || !fs::metadata(&self.path).is_ok_and(|metadata| metadata.is_file()) {
+            return;
         }
+        // The next autossh may write its pid between our look and the removal. Set aside first, its file can be put back.
+        let mut aside = self.path.clone().into_os_string();
+        aside.push(format!(".{}", std::process::id()));
+        let path = std::mem::replace(&mut self.path, aside.into());
+        if fs::rename(&path, &self.path).is_err() {
+            self.path = path;
+        } else if !self.names_us() {
+            let _ = fs::hard_link(&self.path, &path);
+        }
+        self.remove();
     }
 }
