@@ -45,6 +45,7 @@ pub const CALLS: &[Call] = &[
     call(c::SYS_getcwd, "getcwd", &[ENOENT, ENOMEM]),
     call(c::SYS_chdir, "chdir", &[EACCES, ESTALE]),
     call(c::SYS_unlink, "unlink", &[EACCES, EROFS]),
+    call(c::SYS_rename, "rename", &[EACCES, EROFS]),
     call(c::SYS_utimensat, "utimensat", &[EACCES, EROFS]),
     call(c::SYS_ftruncate, "ftruncate", &[EIO]),
     call(c::SYS_dup, "dup", &[EMFILE]),
