@@ -97,12 +97,11 @@ impl Monitor {
         }
     }
 
-    /// The monitor's forwards for a new ssh; automatic ports are picked again.
+    /// The monitor's forwards for a new ssh, after [`Monitor::release_ports`]; automatic ports are picked again.
     ///
     /// # Errors
     /// No port could be had, or hardly a descriptor is left.
     pub fn forwards(&mut self) -> io::Result<Vec<OsString>> {
-        self.release_ports();
         let forwards = self.pick_forwards();
         if forwards.is_err() {
             self.release_ports();

@@ -66,7 +66,7 @@ impl PidFile {
 impl Drop for PidFile {
     /// Removes the file, unless it contains another pid by now.
     fn drop(&mut self) {
-        if !self.names_us() || !fs::metadata(&self.path).is_ok_and(|metadata| metadata.is_file()) {
+        if !self.names_us() {
             return;
         }
         // The next autossh may write its pid between our look and the removal. Set aside first, its file can be put back.
