@@ -2,7 +2,7 @@ use core::net::SocketAddr;
 
 use super::network::COALESCE;
 use super::*;
-use crate::event::{Failure, Outcome};
+use crate::event::{ChildExit, Failure, Outcome};
 use crate::forwards::{Asked, Listen, Refusal};
 use crate::link::Link;
 use crate::rules::Monitoring;
