@@ -104,4 +104,4 @@ until in_there systemctl is-system-running --wait 2>/dev/null | grep -q -E 'runn
     tries=$((tries + 1))
     [ $tries -lt 300 ] || { cat "$scratch/console"; exit 1; }
 done
-in_there sh -s -- "$@" <"$here/systemd-cases.sh"
+cat "$here/systemd-fence-cases.sh" "$here/systemd-cases.sh" | in_there sh -s -- "$@"
