@@ -14,3 +14,7 @@ mod status;
 mod supervisor;
 mod sys;
 mod text;
+
+#[cfg(test)]
+#[path = "../tests/cases.rs"]
+mod cases;

@@ -23,3 +23,7 @@ pub mod state;
 pub mod test_schedule;
 pub mod time;
 pub mod timers;
+
+#[cfg(test)]
+#[path = "../../tests/cases.rs"]
+mod cases;

@@ -131,3 +131,6 @@ fn is_full(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::cases::cases;
 
 fn args(line: &str) -> Vec<OsString> {
     line.split(' ').map(OsString::from).collect()
@@ -243,12 +244,12 @@ fn a_word() -> impl Strategy<Value = Vec<u8>> {
         "x y",
     ])
     .prop_map(|arg| arg.as_bytes().to_vec());
-    let bytes = vec(any::<u8>().prop_filter("argv has no zero bytes", |byte| *byte != 0), 0..4);
+    let bytes = vec(1..=255_u8, 0..4);
     prop_oneof![3 => bundle, 6 => known, 1 => bytes]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn a_second_reading_of_the_grammar_agrees(line in vec(a_word(), 0..9)) {
@@ -265,5 +266,63 @@ proptest! {
             prop_assert_eq!(first.port.map(OsString::into_vec), second.ports.last().cloned());
             prop_assert_eq!(first.background, second.background);
         }
+    }
+}
+
+type Args = Vec<Vec<u8>>;
+
+/// An option of ssh's, in one arg or two.
+fn an_option() -> impl Strategy<Value = Args> {
+    let bytes = || vec(1..=255_u8, 0..6);
+    let flags = vec(select(b"46AaCgGkNnqsTtvXxYyZ".to_vec()), 1..4).prop_map(|flags| vec![[b"-", &flags[..]].concat()]);
+    let joined = (select(VALUE_LETTERS), vec(1..=255_u8, 1..6))
+        .prop_map(|(letter, value)| vec![[b"-", &[letter][..], &value].concat()]);
+    let apart = (select(VALUE_LETTERS), bytes()).prop_map(|(letter, value)| vec![vec![b'-', letter], value]);
+    prop_oneof![flags, joined, apart]
+}
+
+/// What is ours, and the port that it gives.
+type Ours = (Args, Option<String>);
+
+fn ours() -> impl Strategy<Value = Ours> {
+    prop_oneof![
+        Just((vec![b"-f".to_vec()], None)),
+        "[0-9:]{1,9}".prop_map(|port| (vec![format!("-M{port}").into_bytes()], Some(port))),
+        "[0-9:a-f -]{0,9}".prop_map(|port| (vec![b"-M".to_vec(), port.clone().into_bytes()], Some(port))),
+        "[0-9]{1,5}".prop_map(|port| (vec![format!("-ffM{port}").into_bytes()], Some(port))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    /// Built the other way round: ssh's args are known, and ours are put between them.
+    #[test]
+    fn ssh_gets_what_was_typed_whatever_of_ours_is_between(
+        before in vec((an_option(), proptest::option::of(ours())), 0..5),
+        host in "[^-].{0,8}",
+        after in vec((an_option(), proptest::option::of(ours())), 0..4),
+        command in proptest::option::of(("[^-]?", vec(vec(1..=255_u8, 0..6), 0..4))),
+    ) {
+        let (mut typed, mut sshs, mut port, mut background) = (Vec::new(), Vec::new(), None, false);
+        let mut add = |options: Vec<(Args, Option<Ours>)>, rest: Args| {
+            for (option, ours) in options {
+                let (ours, given) = ours.unwrap_or_default();
+                background |= ours.first().is_some_and(|arg| arg.starts_with(b"-f"));
+                port = given.or(port.take());
+                typed.extend(ours);
+                typed.extend(option.clone());
+                sshs.extend(option);
+            }
+            typed.extend(rest.clone());
+            sshs.extend(rest);
+        };
+        add(before, vec![host.into_bytes()]);
+        add(after, command.map(|(word, args)| [vec![word.into_bytes()], args].concat()).unwrap_or_default());
+        let os = |args: Args| args.into_iter().map(OsString::from_vec).collect::<Vec<_>>();
+        let Ok(Request::Run(line)) = parse(os(typed)) else { panic!("not run") };
+        prop_assert_eq!(line.ssh_args, os(sshs));
+        prop_assert_eq!(line.port, port.map(OsString::from));
+        prop_assert_eq!(line.background, background);
     }
 }

@@ -1,6 +1,12 @@
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStringExt;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
+use crate::cases::cases;
 use crate::config::cli::{Request, parse};
 
 fn with(line: &str, variables: &[(&str, &str)]) -> Result<Settings, Invalid> {
@@ -172,4 +178,133 @@ fn an_invalid_value_is_shown_with_what_would_be_right() {
     assert_eq!(text, "invalid AUTOSSH_POLL \"1.5\": give a whole number, 1 to 2147483647");
     let text = with("host", &[("AUTOSSH_LOGLEVEL", "8")]).unwrap_err().to_string();
     assert_eq!(text, "invalid AUTOSSH_LOGLEVEL \"8\": give a syslog level, 0 to 7");
+}
+
+/// A number, or what is nearly one.
+fn a_number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => any::<i32>().prop_map(|number| number.to_string()),
+        3 => (-9..70_000_i64).prop_map(|number| number.to_string()),
+        2 => select(vec![-2_147_483_648_i64, -1, 0, 1, 7, 8, 65534, 65535, 65536, 2_147_483_647, 2_147_483_648])
+            .prop_map(|number| number.to_string()),
+        1 => any::<i128>().prop_map(|number| number.to_string()),
+        3 => "[ \t\n]{0,2}[+-]?[0-9]{0,4}[ \t\n\u{b}\u{a0}]{0,2}",
+        1 => "[ 0-9a-fx:+.-]{0,6}",
+        1 => "\\PC{0,4}",
+    ]
+}
+
+/// What the text means to somebody who reads it digit by digit.
+fn meaning(text: &str) -> Option<i128> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0c']);
+    let (sign, digits) = match text.as_bytes().split_first()? {
+        (b'-', digits) => (-1, digits),
+        (b'+', digits) => (1, digits),
+        _ => (1, text.as_bytes()),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount = digits.iter().fold(0_i128, |amount, digit| (amount * 10 + i128::from(digit - b'0')).min(1 << 100));
+    Some(sign * amount)
+}
+
+/// A variable and a value that may be meant for another.
+fn a_variable() -> impl Strategy<Value = (&'static str, OsString)> {
+    let names: Vec<_> = USAGE.split(|c: char| !c.is_ascii_alphabetic() && c != '_').collect();
+    let names = names.into_iter().filter(|name| name.starts_with("AUTOSSH_")).collect::<Vec<_>>();
+    let value = prop_oneof![
+        6 => a_number().prop_map(OsString::from),
+        2 => select(vec!["", "yes", "no", "/dev/stdout", "20000:7"]).prop_map(OsString::from),
+        1 => vec(1..=255_u8, 0..70).prop_map(OsString::from_vec),
+    ];
+    (select(names), value)
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    #[test]
+    fn a_number_is_what_it_looks_like(text in a_number()) {
+        for (name, least, most) in [
+            ("AUTOSSH_POLL", 1, 2_147_483_647),
+            ("AUTOSSH_FIRST_POLL", 1, 2_147_483_647),
+            ("AUTOSSH_GATETIME", 0, 2_147_483_647),
+            ("AUTOSSH_MAXLIFETIME", -2_147_483_647, 2_147_483_647),
+            ("AUTOSSH_MAXSTART", -2_147_483_647, 2_147_483_647),
+            ("AUTOSSH_LOGLEVEL", 0, 7),
+        ] {
+            let wanted = meaning(&text).filter(|number| (least..=most).contains(number));
+            let seconds = |time: Duration| i128::from(time.as_secs());
+            let got = with("-M 0 host", &[(name, &text)]).map(|settings| match name {
+                "AUTOSSH_POLL" => (seconds(settings.rules.poll), seconds(settings.rules.first_poll)),
+                "AUTOSSH_FIRST_POLL" => (seconds(settings.rules.first_poll), 600),
+                "AUTOSSH_GATETIME" => (seconds(settings.rules.gate_time), 600),
+                "AUTOSSH_MAXLIFETIME" => (settings.rules.lifetime.map_or(0, seconds), seconds(settings.rules.poll)),
+                "AUTOSSH_MAXSTART" => (settings.rules.max_starts.map_or(-1, i128::from), 600),
+                _ => (settings.log_level.into(), 600),
+            });
+            match (wanted, got) {
+                (None, Err(invalid)) => prop_assert_eq!(invalid.name, name),
+                (Some(number), Ok(got)) => prop_assert_eq!(got, match name {
+                    "AUTOSSH_POLL" => (number, number),
+                    "AUTOSSH_MAXLIFETIME" if number > 0 => (number, number.min(600)),
+                    "AUTOSSH_MAXLIFETIME" => (0, 600),
+                    "AUTOSSH_MAXSTART" => (number.max(-1), 600),
+                    _ => (number, 600),
+                }, "{} {:?}", name, text),
+                (wanted, got) => prop_assert!(false, "{name} {text:?}: {wanted:?} {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_is_what_it_looks_like(port in a_number(), echo in proptest::option::of(a_number())) {
+        let text = echo.as_ref().map_or(port.clone(), |echo| format!("{port}:{echo}"));
+        let number = |text: &str, most| meaning(text).filter(|number| (0..=most).contains(number));
+        let wanted = match (text.split_once(':'), number(&text, 65534)) {
+            (None, Some(0)) => Some(Monitoring::Off),
+            (None, port) => port.map(|port| Monitoring::Loop { port: u16::try_from(port).unwrap() }),
+            (Some((port, echo)), _) => match (number(port, 65534), number(echo, 65535)) {
+                (Some(port @ 1..), Some(echo @ 1..)) => Some(Monitoring::Echo {
+                    port: u16::try_from(port).unwrap(),
+                    echo: u16::try_from(echo).unwrap(),
+                }),
+                _ => None,
+            },
+        };
+        let line = CommandLine { port: Some(text.clone().into()), ..CommandLine::default() };
+        let got = resolve(line, |_| None).map(|settings| settings.rules.monitoring);
+        prop_assert_eq!(got.ok(), wanted, "{:?}", text);
+        if !text.is_empty() {
+            let got = with("host", &[("AUTOSSH_PORT", &text)]).map(|settings| settings.rules.monitoring);
+            prop_assert_eq!(got.ok(), wanted, "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn any_environment_gives_sound_settings_or_one_line_that_names_the_value(
+        variables in vec(a_variable(), 0..5),
+        line in select(vec!["host", "-f -M 5 -v host", "-N -M 9:7 host -D 5", "-M 0 -oAddressFamily=inet6 host"]),
+    ) {
+        let given: HashMap<_, _> = variables.into_iter().collect();
+        let Ok(Request::Run(read)) = parse(line.split(' ').map(OsString::from)) else { panic!("{line}") };
+        match resolve(read, |name| given.get(name).cloned()) {
+            Ok(settings) => {
+                let rules = &settings.rules;
+                prop_assert!(rules.poll >= secs(1) && rules.first_poll >= secs(1));
+                prop_assert!(rules.lifetime.is_none_or(|life| life >= rules.poll && life >= rules.first_poll));
+                prop_assert!(settings.net_timeout * 2 <= rules.poll && settings.net_timeout <= secs(15));
+                prop_assert!(settings.forwards_index <= settings.ssh_args.len());
+                prop_assert!(!settings.background || rules.gate_time == secs(0));
+                prop_assert!(settings.log_level <= 7 && settings.message.len() <= 64);
+                prop_assert!(settings.notes.iter().all(|(_, note)| !note.contains('\n')));
+            }
+            Err(invalid) => {
+                prop_assert_eq!(Some(&invalid.value), given.get(invalid.name));
+                let text = invalid.to_string();
+                prop_assert!(text.starts_with("invalid AUTOSSH_") && !text.contains('\n'), "{}", text);
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cases::cases;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -48,6 +49,8 @@ fn jitter_is_a_tenth_either_way() {
 }
 
 proptest! {
+    #![proptest_config(cases(4_000))]
+
     #[test]
     fn a_wait_is_within_its_bounds(poll in 1_u64..=2_147_483_647, tries in 6_u32.., random: u64) {
         let wait = wait(secs(poll), tries, random);

@@ -1,4 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::cases::cases;
 use TcpState::{Established, Listening};
 
 const OWN: &str = "127.0.0.1:40000";
@@ -73,5 +76,16 @@ fn the_users_of_a_process() {
     }
     if cfg!(target_os = "linux") {
         assert!(!uids_of("self").is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    #[test]
+    fn the_users_of_any_process(before in "([A-TV-Z][a-z]{0,5}:\t(Uid:\t7|[ -~]{0,9})\n){0,5}", own: [u32; 4], after in "\\PC{0,9}") {
+        let numbers = own.map(|uid| uid.to_string()).join("\t");
+        prop_assert_eq!(uids(&format!("{before}Uid:\t{numbers}\n{after}")), own);
+        prop_assert_eq!(uids(&before), []);
     }
 }

@@ -125,4 +125,4 @@ impl Lines {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -1,8 +1,12 @@
 use std::io::Write;
 
 use nix::fcntl::OFlag;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
+use crate::cases::cases;
+use crate::ssh::stderr::lines::tests::some_output;
 
 /// The end to read from and the end to write to.
 pub fn blocking_pipe() -> (File, File) {
@@ -101,4 +105,81 @@ fn ssh_is_held_back_while_our_stderr_is_full_and_its_last_words_are_kept() {
         advance(&mut stderr);
     }
     assert!(last.ends_with(REFUSED) && wants(&stderr).is_empty());
+}
+
+/// What happens between ssh, us and our stderr.
+#[derive(Clone, Debug)]
+enum Step {
+    SshWrites(Vec<u8>),
+    /// We are polled.
+    Advance,
+    /// Whoever reads our stderr takes so many bytes.
+    Read(usize),
+    /// ssh exits, and the next is started.
+    NextSsh,
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => vec(some_output(), 0..5).prop_map(|parts| Step::SshWrites(parts.concat())),
+        1 => (0..6000_usize).prop_map(|length| Step::SshWrites(vec![b'v'; length])),
+        4 => Just(Step::Advance),
+        3 => (0..6000_usize).prop_map(Step::Read),
+        1 => Just(Step::NextSsh),
+    ]
+}
+
+/// As `ours`, not blocking, and as small as a pipe can be.
+fn small(ours: &File) {
+    fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    #[cfg(target_os = "linux")]
+    fcntl(ours, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn no_byte_is_lost_doubled_or_changed_on_its_way(steps in vec(a_step(), 0..40)) {
+        let (mut ours, end) = blocking_pipe();
+        small(&ours);
+        let mut stderr = SshStderr::passed_on(end.as_fd()).unwrap();
+        let mut ssh = attach(&mut stderr);
+        fcntl(&ssh, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let (mut written, mut seen, mut heard) = (Vec::new(), Vec::new(), Vec::new());
+        let mut buffer = vec![0; 6000];
+        // What ssh has written, and what each ssh has said by itself.
+        let (mut expected, mut own) = (Vec::new(), Lines::new(false));
+        for step in steps {
+            match step {
+                Step::SshWrites(bytes) => {
+                    let count = ssh.write(&bytes).unwrap_or_default();
+                    written.extend_from_slice(&bytes[..count]);
+                    own.push(&bytes[..count], Time::ZERO, &mut |output| expected.push(output));
+                }
+                Step::Advance => heard.extend(advance(&mut stderr)),
+                Step::Read(most) => {
+                    let count = ours.read(&mut buffer[..most]).unwrap_or_default();
+                    seen.extend_from_slice(&buffer[..count]);
+                }
+                Step::NextSsh => {
+                    stderr.ssh_exited(Time::ZERO, &mut |output| heard.push(output));
+                    ssh = attach(&mut stderr);
+                    fcntl(&ssh, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+                    own = Lines::new(false);
+                }
+            }
+            prop_assert!(stderr.has_room() || !wants(&stderr).contains(&PollFlags::POLLIN), "ssh is not held back");
+        }
+        stderr.ssh_exited(Time::ZERO, &mut |output| heard.push(output));
+        while !wants(&stderr).is_empty() || seen.len() < written.len() {
+            let count = ours.read(&mut buffer).unwrap_or_default();
+            seen.extend_from_slice(&buffer[..count]);
+            let before = wants(&stderr).len();
+            heard.extend(advance(&mut stderr));
+            prop_assert!(count > 0 || before > 0, "{} of {} bytes", seen.len(), written.len());
+        }
+        prop_assert!(seen == written, "other bytes");
+        prop_assert_eq!(heard, expected);
+    }
 }

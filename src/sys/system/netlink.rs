@@ -79,7 +79,8 @@ fn may_restore_connectivity(mut messages: &[u8]) -> bool {
             return true;
         }
         // Messages are aligned to four bytes.
-        messages = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+        let next = length.checked_next_multiple_of(4);
+        messages = next.and_then(|next| messages.get(next..)).unwrap_or_default();
     }
     false
 }

@@ -49,9 +49,10 @@ impl Format {
 /// Whether one of these messages reports an interface that is up, an address that others can reach, or a route to a
 /// network. `name_of` knows the names of interfaces by their index.
 pub fn may_restore_connectivity(mut messages: &[u8], format: Format, name_of: impl Fn(u16) -> Option<Vec<u8>>) -> bool {
+    // A message that was cut before it names the interface proves nothing.
     let is_nearby = |interface: Option<u16>| {
-        let name = interface.and_then(&name_of).unwrap_or_default();
-        NEARBY.iter().any(|prefix| name.starts_with(prefix))
+        let name = interface.map(|interface| name_of(interface).unwrap_or_default());
+        name.is_none_or(|name| NEARBY.iter().any(|prefix| name.starts_with(prefix)))
     };
     while let Some(length) = short(messages, 0).map(usize::from).filter(|length| *length > 3) {
         let message = messages.get(..length).unwrap_or(messages);

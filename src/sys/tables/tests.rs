@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cases::cases;
 
 fn tcp(table: &str) -> Vec<Tcp> {
     table.lines().filter_map(tcp_line).collect()
@@ -99,6 +100,8 @@ fn unix_sockets() {
 }
 
 proptest! {
+    #![proptest_config(cases(4_000))]
+
     #[test]
     fn any_table_can_be_read(bytes: Vec<u8>) {
         let table = String::from_utf8_lossy(&bytes);
@@ -106,17 +109,69 @@ proptest! {
     }
 
     #[test]
-    fn any_line_can_be_read(fields in prop::collection::vec("[0-9A-Fa-f:\u{e4} ]{0,40}", 0..14)) {
-        let table = fields.join(" ");
-        let _ = (tcp(&table), unix(&table));
+    fn a_line_with_another_field_can_be_read(place in 0..14_usize, field in "[0-9A-Fa-f:\u{e4}]{0,40}") {
+        let good = line("0100007F:0016", "0100007F:0017", "01", 3, 7);
+        let changed = |table: &str| {
+            let mut fields: Vec<&str> = table.split_ascii_whitespace().collect();
+            let place = place % fields.len();
+            fields[place] = &field;
+            fields.join(" ")
+        };
+        // Of one that can be read at all, everything else stays.
+        for socket in tcp(&changed(&good)) {
+            let before = tcp(&good)[0];
+            let same = [
+                socket.local == before.local,
+                socket.peer == before.peer,
+                socket.state == before.state,
+                socket.uid == before.uid,
+                socket.inode == before.inode,
+            ];
+            prop_assert!(field.is_empty() || same.iter().filter(|same| !**same).count() <= 1, "{:?}", socket);
+        }
+        let _ = unix(&changed("0000000049cad52d: 00000003 00000000 00000000 0001 03 7109006 /run/socket"));
     }
 
     #[test]
-    fn every_address_comes_back(bytes: [u8; 16], port: u16, uid: u32, inode: u64) {
-        let v6 = SocketAddr::new(IpAddr::from(bytes).to_canonical(), port);
-        let v4 = SocketAddr::new(IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]), port);
-        let text = |address: SocketAddr| format!("{}:{port:04X}", printed(address.ip()));
-        let expected = Tcp { local: v6, peer: v4, state: TcpState::Established, uid, inode };
-        prop_assert_eq!(tcp(&line(&text(v6), &text(v4), "01", uid, inode)), [expected]);
+    fn every_address_comes_back(
+        mut bytes: [u8; 16],
+        mapped: bool,
+        port: u16,
+        uid: u32,
+        inode: u64,
+        listens: bool,
+    ) {
+        if mapped {
+            bytes[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255]);
+        }
+        let v6 = IpAddr::from(bytes);
+        let v4 = IpAddr::from([bytes[12], bytes[13], bytes[14], bytes[15]]);
+        let text = |address: IpAddr| format!("{}:{port:04X}", printed(address));
+        let (st, state) = if listens { ("0A", TcpState::Listening) } else { ("01", TcpState::Established) };
+        let local = SocketAddr::new(if mapped { v4 } else { v6 }, port);
+        let expected = Tcp { local, peer: SocketAddr::new(v4, port), state, uid, inode };
+        prop_assert_eq!(tcp(&line(&text(v6), &text(v4), st, uid, inode)), [expected]);
+    }
+
+    #[test]
+    fn a_line_that_is_cut_has_no_other_socket(bytes: [u8; 16], port: u16, inode: u64, end in 0..200_usize) {
+        let address = format!("{}:{port:04X}", printed(IpAddr::from(bytes)));
+        let whole = line(&address, &address, "01", 7, inode);
+        let cut = whole.get(..end).unwrap_or(&whole);
+        for socket in tcp(cut) {
+            // Of its last number, which is the inode's, digits may be missing.
+            prop_assert_eq!(socket, Tcp { inode: socket.inode, ..tcp(&whole)[0] });
+            prop_assert!(inode.to_string().starts_with(&socket.inode.to_string()));
+        }
+    }
+
+    #[test]
+    fn every_socket_with_a_path_comes_back(path in "[ -~\u{e4}]{0,30}", listens: bool, st in 1..5_u8, inode: u64) {
+        let flags = if listens { 1 << 16 } else { 0 };
+        let separator = if path.is_empty() { "" } else { " " };
+        let table = format!("0000000013ad791e: 00000002 00000000 {flags:08X} 0001 {st:02X} {inode:5}{separator}{path}\n");
+        let path = Some(path).filter(|path| !path.is_empty());
+        prop_assert_eq!(unix(&table), [Unix { listening: listens, connected: st == 3, inode, path }]);
+        prop_assert_eq!(unix(&table.replace(" 0001 ", " 0002 ")), []);
     }
 }

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cases::cases;
 use crate::forwards::{Asked, Listen, Refusal};
 
 const LOOKS: Looks = Looks { link: Link::Unknown, gone: false, free: false };
@@ -133,7 +134,7 @@ fn tunnel(monitoring: Monitoring, gate: u64) -> Rules {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(4_000))]
 
     #[test]
     fn whatever_happens(

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cases::cases;
 
 #[test]
 fn a_remote_forward_that_is_refused() {
@@ -75,11 +76,69 @@ fn a_local_forward_that_is_refused() {
     }
 }
 
+/// A decimal number, or what is nearly one.
+fn a_number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<u16>().prop_map(|port| port.to_string()),
+        any::<u32>().prop_map(|port| port.to_string()),
+        "[0-9+ -]{0,7}",
+        "\\PC{0,3}",
+    ]
+}
+
+/// What `digits` must be taken for.
+fn port(digits: &str) -> Option<u16> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let value = || digits.bytes().try_fold(0_u16, |n, digit| n.checked_mul(10)?.checked_add((digit - b'0').into()));
+    if is_number { value() } else { None }
+}
+
+fn an_address() -> impl Strategy<Value = SocketAddr> {
+    let ip = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    (ip, any::<u16>()).prop_map(SocketAddr::from)
+}
+
+const PHRASE: &str = "Warning: remote port forwarding failed for listen port ";
+
 proptest! {
+    #![proptest_config(cases(4_000))]
+
     #[test]
-    fn no_line_is_too_much(line: Vec<u8>, port: u16) {
-        let _ = (refused_remote(&line), unbound(&line), is_debug(&line));
-        let said = format!("Warning: remote port forwarding failed for listen port {port}\r");
-        prop_assert_eq!(refused_remote(said.as_bytes()), Some(Listen::Port(port)));
+    fn of_any_line_only_what_it_says_is_taken(line: Vec<u8>) {
+        prop_assert_eq!((refused_remote(&line), unbound(&line), refused_local(&line, None)), (None, None, None));
+    }
+
+    #[test]
+    fn a_refused_port_is_a_decimal_number(number in a_number(), error: bool) {
+        let word = if error { "Error" } else { "Warning" };
+        let line = format!("{word}: remote port forwarding failed for listen port {number}\r");
+        prop_assert_eq!(refused_remote(line.as_bytes()), port(&number).map(Listen::Port));
+        let line = format!("prog: Remote TCP forward request failed (port {number} -> h:22)");
+        prop_assert_eq!(refused_remote(line.as_bytes()), port(&number).map(Listen::Port));
+        let line = format!("channel_setup_fwd_listener_tcpip: cannot listen to port: {number}\r");
+        let here = port(&number).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        prop_assert_eq!(refused_local(line.as_bytes(), None), here);
+    }
+
+    #[test]
+    fn a_phrase_with_one_byte_changed_is_another(place in 0..PHRASE.len(), change in 1..=255_u8, cut: bool) {
+        let mut line = format!("{PHRASE}2200\r").into_bytes();
+        if cut {
+            line.remove(place);
+        } else {
+            line[place] ^= change;
+        }
+        prop_assert_eq!(refused_remote(&line), None);
+    }
+
+    #[test]
+    fn every_address_that_ssh_cannot_bind_is_understood(bound in an_address(), other: u16) {
+        let before = unbound(format!("bind [{}]:{}: Address already in use\r", bound.ip(), bound.port()).as_bytes());
+        prop_assert_eq!(before, Some(bound));
+        for port in [bound.port(), other] {
+            let line = format!("channel_setup_fwd_listener_tcpip: cannot listen to port: {port}\r");
+            let expected = if port == bound.port() { bound } else { (Ipv4Addr::LOCALHOST, port).into() };
+            prop_assert_eq!(refused_local(line.as_bytes(), before), Some(expected));
+        }
     }
 }

@@ -1,4 +1,9 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
+use crate::cases::cases;
 
 const FORMATS: [Format; 2] = [Format::APPLE, Format::FREEBSD];
 
@@ -116,5 +121,63 @@ fn no_bytes_are_too_bad() {
         }
         assert!(!may_restore_connectivity(&[255; 64], format, name_of));
         assert!(!may_restore_connectivity(&[], format, name_of));
+        // Where a message with such a length ends is not known.
+        let lie = 2_u16.to_ne_bytes().to_vec();
+        assert!(!may_restore_connectivity(&[lie, good].concat(), format, name_of));
+    }
+}
+
+/// Any message that we look into, for both formats, and whether it may restore connectivity.
+fn a_message() -> impl Strategy<Value = ([Vec<u8>; 2], bool)> {
+    let up = select(vec![0, UP, RUNNING, UP_AND_RUNNING, UP_AND_RUNNING | LOOPBACK]);
+    let own = select(vec![("192.168.1.7", true), ("2001:db8::7", true), ("127.0.0.1", false), ("fe80::7", false)]);
+    let to = select(vec![("0.0.0.0", true), ("::", true), ("224.0.0.0", false), ("169.254.0.0", false)]);
+    let index = select(vec![4_u16, 8, 9, 77]);
+    (up, own, to, index, any::<bool>(), 0..3_u8).prop_map(|(up, own, to, index, new, what)| match what {
+        0 => (FORMATS.map(|format| interface(up, index, format)), up == UP_AND_RUNNING && ![8, 9].contains(&index)),
+        1 => {
+            let kind = if new { NEW_ADDRESS } else { DELETED_ADDRESS };
+            (FORMATS.map(|format| new_address(kind, own.0, index, format)), new && own.1 && ![8, 9].contains(&index))
+        }
+        _ => {
+            let kind = if new { ADD } else { DELETE };
+            (FORMATS.map(|format| route(kind, 0x803, to.0, format)), new && to.1)
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    #[test]
+    fn one_message_is_enough_wherever_it_is(messages in vec(a_message(), 0..6)) {
+        for (place, format) in FORMATS.into_iter().enumerate() {
+            let bytes: Vec<u8> = messages.iter().flat_map(|(bytes, _)| bytes[place].clone()).collect();
+            let expected = messages.iter().any(|(_, restores)| *restores);
+            prop_assert_eq!(may_restore_connectivity(&bytes, format, name_of), expected);
+        }
+    }
+
+    #[test]
+    fn what_follows_takes_nothing_back(messages in vec(a_message(), 1..6), end: usize, place: usize, byte: u8) {
+        for (format_place, format) in FORMATS.into_iter().enumerate() {
+            let restores = |bytes: &[u8]| may_restore_connectivity(bytes, format, name_of);
+            let mut bytes: Vec<u8> = messages.iter().flat_map(|(bytes, _)| bytes[format_place].clone()).collect();
+            let (end, place) = (end % bytes.len(), place % bytes.len());
+            prop_assert!(!restores(&bytes[..end]) || restores(&bytes));
+            bytes[place] = byte;
+            prop_assert!(!restores(&bytes[..place]) || restores(&bytes));
+        }
+    }
+
+    #[test]
+    fn any_bytes_can_be_read(mut bytes: Vec<u8>, kind in select(vec![ADD, NEW_ADDRESS, INTERFACE]), present: u8) {
+        // Often enough a message of this kind, with these addresses.
+        if bytes.len() > 16 {
+            (bytes[1], bytes[3], bytes[4], bytes[12]) = (0, kind, present, present);
+        }
+        for format in FORMATS {
+            may_restore_connectivity(&bytes, format, name_of);
+        }
     }
 }

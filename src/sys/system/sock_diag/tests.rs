@@ -1,6 +1,9 @@
 use std::net::{TcpListener, TcpStream};
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::cases::cases;
 
 #[test]
 fn the_other_end_of_a_connection() {
@@ -28,7 +31,37 @@ fn the_other_end_of_a_connection() {
     }
 }
 
-proptest::proptest! {
+/// A reply of the kernel's, as far as we look at it.
+fn reply(kind: u16, state: u8, owner: Owner) -> Vec<u8> {
+    let mut bytes = vec![0; 88];
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+    bytes[17] = state;
+    bytes[80..84].copy_from_slice(&owner.uid.to_ne_bytes());
+    bytes[84..].copy_from_slice(&owner.inode.to_ne_bytes());
+    bytes
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    #[test]
+    fn the_owner_is_in_a_whole_reply_only(
+        kind in prop_oneof![Just(BY_FAMILY), any::<u16>()],
+        state in prop_oneof![Just(LISTEN), any::<u8>()],
+        uid: u32,
+        inode: u32,
+        noise: [u8; 32],
+        length in 0..120_usize,
+    ) {
+        let owner = Owner { uid, inode };
+        let mut reply = reply(kind, state, owner);
+        reply[18..50].copy_from_slice(&noise);
+        let whole = reply.len();
+        reply.resize(length, 7);
+        let expected = (kind == BY_FAMILY && length >= whole).then_some((owner, state == LISTEN));
+        prop_assert_eq!(owner_in(&reply), expected);
+    }
+
     #[test]
     fn any_reply_is_survived(reply: Vec<u8>) {
         owner_in(&reply);
