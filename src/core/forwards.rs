@@ -147,11 +147,6 @@ impl Forwards {
         }
     }
 
-    /// Whether `listen` on the server is one that the user asked for, and not only the monitor.
-    pub fn is_asked_for(&self, listen: &Listen) -> bool {
-        self.asked.remote.contains(listen)
-    }
-
     /// ssh has reported a refused forward.
     pub fn refused(&mut self, refusal: Refusal, now: Time) {
         let Some(session) = &mut self.session else {
@@ -255,12 +250,9 @@ impl Forwards {
             return;
         };
         *series = Series { began: now, tries: 0, step: first, warned: series.warned };
-        let plan = self.plan(now);
         if let Some(session) = self.session.as_mut().filter(|session| session.is_refused()) {
-            if plan != Plan::LeaveAlone && session.decide_at.is_none() {
-                let soon = now.saturating_add(first);
-                session.retry_at = Some(session.retry_at.map_or(soon, |at| at.min(soon)));
-            }
+            let soon = now.saturating_add(first);
+            session.retry_at = Some(session.retry_at.map_or(soon, |at| at.min(soon)));
         }
     }
 

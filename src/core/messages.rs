@@ -102,10 +102,6 @@ pub const WITHOUT_MONITOR: &str = "the server refuses the monitor's forward and 
 
 /// The first ssh exited within the gate time, perhaps because of an automatic monitor.
 pub fn gate(ended: ChildExit, gate_time: Duration, may_be_the_monitor: bool, refused: Option<&str>) -> String {
-    let status = match ended {
-        ChildExit::Status(status) => format!("with status {status}"),
-        ChildExit::Signal(signal) => format!("on signal {signal}"),
-    };
     let seconds = gate_time.as_secs();
     let monitor = if may_be_the_monitor && ended == ChildExit::Status(255) {
         "; if the server forbids forwarding and ExitOnForwardFailure is set, -M 0 leaves the monitor out"
@@ -114,8 +110,9 @@ pub fn gate(ended: ChildExit, gate_time: Duration, may_be_the_monitor: bool, ref
     };
     let refused = refused.map(|refused| format!("; {refused} is refused")).unwrap_or_default();
     format!(
-        "giving up: the first ssh ended {status} before the gate time of {seconds} s was over; AUTOSSH_GATETIME=0 keeps \
-         autossh trying{monitor}{refused}"
+        "giving up: the first ssh ended with {} before the gate time of {seconds} s was over; AUTOSSH_GATETIME=0 keeps \
+         autossh trying{monitor}{refused}",
+        how(ended)
     )
 }
 
@@ -195,11 +192,16 @@ pub fn recovered(failures: u32) -> String {
 
 /// How the last ssh exited, and the last line of its stderr.
 pub fn last_failure(exit: ChildExit, said: Option<&str>) -> String {
-    let exit = match exit {
+    let exit = how(exit);
+    said.map_or(exit.clone(), |said| format!("{exit}, {said}"))
+}
+
+/// How ssh exited.
+fn how(exit: ChildExit) -> String {
+    match exit {
         ChildExit::Status(status) => format!("status {status}"),
         ChildExit::Signal(signal) => format!("signal {signal}"),
-    };
-    said.map_or(exit.clone(), |said| format!("{exit}, {said}"))
+    }
 }
 
 /// The local address of ssh's connection no longer exists.

@@ -22,6 +22,12 @@ const COST: ChildExit = ChildExit::Status(255);
 
 /// The `trigger`s test of a new ssh ends like that. Returns what follows, and the warnings.
 fn test(health: &mut Health, trigger: TestTrigger, outcome: &Outcome) -> (Verdict, Vec<String>) {
+    let (verdict, actions) = tested(health, trigger, outcome);
+    (verdict, warnings(actions))
+}
+
+/// The same with all actions.
+fn tested(health: &mut Health, trigger: TestTrigger, outcome: &Outcome) -> (Verdict, Vec<Action>) {
     let mut actions = Vec::new();
     health.started(START, trigger == TestTrigger::Early);
     let now = match trigger {
@@ -38,7 +44,7 @@ fn test(health: &mut Health, trigger: TestTrigger, outcome: &Outcome) -> (Verdic
     }
     assert_eq!(health.take(now), Some(trigger));
     let verdict = health.tested(outcome, now, &mut actions);
-    (verdict, warnings(actions))
+    (verdict, actions)
 }
 
 fn warnings(actions: Vec<Action>) -> Vec<String> {
@@ -84,6 +90,54 @@ fn what_a_failure_means() {
         }
         let case = format!("{monitoring:?}, proven: {proven}, {trigger:?}, {failure:?}");
         assert_eq!(test(&mut health, trigger, &failed(failure)).0, verdict, "{case}");
+    }
+}
+
+/// A listener of another user's is a warning, and no reason for advice; the rest matters as much as what follows.
+#[test]
+fn how_a_failure_is_logged() {
+    use TestTrigger::{Change, Early, Regular};
+    let early = "early connection test failed: how";
+    for (monitoring, trigger, failure, level, text) in [
+        (LOOP, Regular, Failure::Silent, Level::Info, "how"),
+        (LOOP, Regular, Failure::Foreign, Level::Warning, "how"),
+        (LOOP, Change, Failure::NoListener, Level::Debug, "ssh is still logging in: how"),
+        (AUTOMATIC, Regular, Failure::Silent, Level::Debug, "how"),
+        (AUTOMATIC, Regular, Failure::Foreign, Level::Warning, "how"),
+        (AUTOMATIC, Early, Failure::Silent, Level::Debug, early),
+        (AUTOMATIC, Early, Failure::Foreign, Level::Warning, early),
+    ] {
+        let (verdict, actions) = tested(&mut health(monitoring), trigger, &failed(failure));
+        let case = format!("{monitoring:?}, {trigger:?}, {failure:?}");
+        assert_eq!(actions[0], Action::Log(level, text.into()), "{case}");
+        if failure == Failure::Foreign {
+            assert_eq!(warnings(actions.clone()).len(), 1, "{case}");
+        }
+        let down = Action::info("port down, restarting ssh");
+        assert_eq!(actions.last() == Some(&down), verdict == Verdict::Down, "{case}");
+    }
+    let passed = [Action::TouchPidFile, Action::debug("connection ok")];
+    assert_eq!(tested(&mut health(LOOP), Regular, &PASSED).1, passed);
+    let left_out = Action::warning("connection test left out: no socket");
+    assert_eq!(tested(&mut health(LOOP), Regular, &Outcome::Impossible("no socket".into())).1, [left_out]);
+}
+
+#[test]
+fn a_refused_forward_of_the_monitor_is_logged_once_until_a_test_passes() {
+    let refused = |health: &mut Health| {
+        let mut actions = Vec::new();
+        health.forward_refused(&mut actions);
+        actions
+    };
+    let mut health = health(LOOP);
+    assert_eq!(refused(&mut health), [], "there is no ssh");
+    for _ in 0..2 {
+        health.started(START, false);
+        assert_eq!(refused(&mut health), [Action::warning(messages::forward_refused(LOOP))]);
+        assert_eq!(refused(&mut health), []);
+        health.started(START, false);
+        assert_eq!(refused(&mut health), [], "the next ssh's");
+        test(&mut health, TestTrigger::Regular, &PASSED);
     }
 }
 
@@ -240,5 +294,20 @@ fn each_test_may_be_put_off_once_by_stops() {
         assert_eq!(health.due(), Some(due + secs(10)));
         assert_eq!(health.take(due + secs(10)), Some(TestTrigger::Regular));
         health.tested(&PASSED, due + secs(10), &mut actions);
+    }
+}
+
+#[test]
+fn a_test_that_is_interrupted_is_repeated() {
+    for (trigger, begun) in [(TestTrigger::Regular, 600), (TestTrigger::Early, 1)] {
+        let mut health = health(LOOP);
+        health.started(START, trigger == TestTrigger::Early);
+        let begun = START + secs(begun);
+        assert_eq!(health.take(begun), Some(trigger));
+        let mut actions = Vec::new();
+        health.resumed(true, begun + secs(2), &mut actions);
+        assert_eq!(actions, [Action::DropTest]);
+        assert_eq!(health.due(), Some(begun + secs(12)));
+        assert_eq!(health.take(begun + secs(12)), Some(trigger), "not as another one");
     }
 }

@@ -161,6 +161,19 @@ fn the_end_of_a_lifetime() {
     machine.handle(Event::Restart, START + secs(59));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(60)), STOPS[1..]);
     assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(60)), [Action::Exit(Exit::Status(0))]);
+
+    // A stop that is under way stays one, ...
+    let mut machine = running(rules(OFF, a_minute));
+    machine.handle(Event::Stop(15), START + secs(59));
+    assert_eq!(machine.handle(Event::Tick, START + secs(60)), []);
+    assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(60)), [Action::Exit(Exit::Signal(15))]);
+
+    // ... and one that comes later becomes one.
+    let mut machine = running(rules(OFF, a_minute));
+    machine.handle(Event::Tick, START + secs(60));
+    let line = Action::info("received signal to exit (2)");
+    assert_eq!(machine.handle(Event::Stop(2), START + secs(61)), [line], "the monitor is closed already");
+    assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), START + secs(61)), [Action::Exit(Exit::Signal(2))]);
 }
 
 #[test]
@@ -213,6 +226,13 @@ fn what_ends_a_wait() {
 }
 
 #[test]
+fn an_alarm_tests_a_running_ssh() {
+    let mut machine = running(rules(LOOP, |_| {}));
+    assert_eq!(machine.handle(Event::TestNow, START + secs(5)), []);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(5)), [Action::Test(TestTrigger::Regular)]);
+}
+
+#[test]
 fn systemd_hears_when_traffic_flows() {
     // With a monitor: at the first test that passes, which is tried early.
     let mut machine = machine(rules(LOOP, |_| {}), true);
@@ -220,10 +240,11 @@ fn systemd_hears_when_traffic_flows() {
     machine.handle(Event::Started(42), START);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(1)), [Action::Test(TestTrigger::Early)]);
     assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(1)), [], "without consequence");
+    machine.handle(Event::LinkSeen(Link::Established), START + secs(1));
+    assert_eq!(machine.due_at(Timer::Readiness), Some(START + secs(30)), "a test decides");
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(2)), [Action::Test(TestTrigger::Early)]);
     let passed = acts(&mut machine, Event::Tested(PASSED), START + secs(2));
     assert_eq!(passed, [Action::TouchPidFile, Action::NotifyReady]);
-    machine.handle(Event::LinkSeen(Link::Established), START + secs(2));
     assert_eq!(machine.deadline(), Some(START + secs(600)));
 
     // Without: when it has been connected for three seconds, or if that cannot be seen, when it has lived for one.
@@ -302,39 +323,6 @@ fn an_ssh_that_is_being_started_can_be_ended() {
 }
 
 #[test]
-fn an_outage_is_one_warning_and_one_line_when_it_is_over() {
-    let warnings = |actions: Vec<Action>| -> Vec<Action> {
-        actions.into_iter().filter(|action| matches!(action, Action::Log(Level::Warning, _))).collect()
-    };
-    let mut machine = running(rules(OFF, no_gate));
-    let refused = || Event::ChildExited(ChildExit::Status(255), Some("Connection refused".into()));
-    let mut all = Vec::new();
-    let mut now = START;
-    for _ in 0..20 {
-        all.extend(warnings(machine.handle(refused(), now)));
-        now = machine.deadline().unwrap();
-        machine.handle(Event::Tick, now);
-        machine.handle(Event::Started(42), now);
-    }
-    let text = "ssh has failed 6 times in a row (last: status 255, Connection refused), next start in 2.0 s";
-    assert_eq!(all, [Action::warning(text)]);
-    // An ssh that has lived for a tenth of the poll time works.
-    assert_eq!(machine.handle(Event::Tick, now + secs(59)), []);
-    let over = machine.handle(Event::Tick, now + secs(60));
-    assert_eq!(over, [Action::info("ssh is up again after 20 failures in a row")]);
-    assert_eq!(machine.handle(Event::Tick, now + secs(600)), []);
-    // A restart on request is not a failure.
-    let mut machine = running(rules(OFF, no_gate));
-    for _ in 0..20 {
-        machine.handle(Event::Restart, START);
-        assert_eq!(warnings(machine.handle(exited(ChildExit::Status(255)), START)), []);
-        machine.handle(Event::Hangup, START);
-        machine.handle(Event::Tick, START);
-        machine.handle(Event::Started(42), START);
-    }
-}
-
-#[test]
 fn a_hangup_while_ssh_ends_spares_the_wait() {
     for (hangup, waits) in [(false, true), (true, false)] {
         let mut machine = running(rules(OFF, no_gate));
@@ -356,6 +344,7 @@ fn a_hangup_while_ssh_ends_spares_the_wait() {
 }
 
 mod forwards;
+mod log;
 mod monitor;
 mod network;
 mod sequences;

@@ -128,3 +128,15 @@ fn a_test_that_showed_nothing_is_taken_back() {
     tests.take_back();
     assert_eq!(tests.due(), START + secs(60));
 }
+
+#[test]
+fn a_stop_that_delays_no_test_is_none_of_those() {
+    let mut tests = schedule(true);
+    for _ in 0..2 {
+        assert!(tests.resumed(false, START.saturating_sub(secs(9)), false));
+        assert_eq!(tests.due(), START + secs(1));
+    }
+    assert!(tests.resumed(false, START, false));
+    assert_eq!(tests.due(), START + secs(10));
+    assert!(!tests.resumed(false, START + secs(5), false));
+}

@@ -18,6 +18,7 @@ fn a_restart_for_a_forward_costs_nothing() {
         let now = START + secs(1000 * number);
         machine.handle(Event::Refused(Refusal::Remote(Listen::Port(2200))), now);
         assert_eq!(acts(&mut machine, Event::Tick, now + secs(1)), []);
+        assert_eq!(machine.refused_forwards().as_deref(), Some("port 2200 on the server"));
         assert_eq!(acts(&mut machine, Event::Tick, now + secs(600)), [Action::Term], "{number}");
         assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), now + secs(600)), []);
         assert_eq!(acts(&mut machine, Event::Tick, now + secs(600)), [UNMONITORED], "no wait, and no limit");
@@ -50,4 +51,30 @@ fn a_control_master_is_known_when_a_forward_is_refused() {
     for second in [2, 6, 7, 700] {
         assert_eq!(acts(&mut machine, Event::Tick, START + secs(second)), []);
     }
+}
+
+#[test]
+fn a_session_has_its_forwards_half_a_minute_after_its_connection() {
+    let mut machine = tunnel(|_| {});
+    machine.handle(Event::LinkSeen(Link::None), START);
+    assert_eq!(machine.due_at(Timer::Forwards), None);
+    machine.handle(Event::LinkSeen(Link::Established), START + secs(1));
+    machine.handle(Event::LinkSeen(Link::Master), START + secs(20));
+    assert_eq!(machine.due_at(Timer::Forwards), Some(START + secs(31)), "the first look counts");
+}
+
+#[test]
+fn refusals_are_the_running_sshs() {
+    let refused = || Event::Refused(Refusal::Remote(Listen::Port(2200)));
+    let mut machine = tunnel(|_| {});
+    machine.handle(refused(), START);
+    machine.handle(Event::Restart, START);
+    assert_eq!(machine.refused_forwards(), None);
+    assert_eq!(machine.handle(refused(), START), [], "it is being terminated");
+    assert_eq!(machine.refused_forwards(), None);
+
+    let mut machine = tunnel(|_| {});
+    machine.handle(refused(), START);
+    machine.handle(exited(ChildExit::Signal(9)), START);
+    assert_eq!(machine.refused_forwards(), None);
 }

@@ -10,6 +10,8 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     machine.handle(Event::NetworkChanged, START);
     assert_eq!(machine.state(), State::Waiting { until: START + Duration::from_millis(200) });
     assert_eq!(machine.network_relevant_from(), Some(START + secs(10)));
+    machine.handle(Event::NetworkChanged, START);
+    assert_eq!(machine.network_relevant_from(), Some(START + secs(10)), "it has ended the wait already");
 
     // It achieved nothing: the next hold-off is longer.
     let later = START + secs(11);
