@@ -68,6 +68,9 @@ AUTOSSH_BINARY=$PWD/target/portable/debug/autossh cargo test --quiet --test suit
 echo "== as many injected faults as fit into a minute"
 sh tests/inject.sh 50
 
+echo "== a minute of faults of every kind, three tunnels under way"
+sh tests/soak.sh 1
+
 if [ -s "$not_run" ]; then
     echo "not run:"
     sort -u "$not_run"

@@ -33,7 +33,7 @@ while True:
 ";
 
 /// Connects to a port, so many times a second, and holds the connections, or closes them at once. Says how many there were.
-const FLOOD: &str = "
+pub const FLOOD: &str = "
 port, rate, how = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 held, made, begin = [], 0, time.monotonic()
 while True:
@@ -74,11 +74,11 @@ os.execvp(sys.argv[1], sys.argv[1:])
 ";
 
 /// A process of another user.
-struct Attacker(Child);
+pub struct Attacker(Child);
 
 impl Attacker {
     /// Lets it do that.
-    fn start(script: &str, args: &[String]) -> Attacker {
+    pub fn start(script: &str, args: &[String]) -> Attacker {
         let mut python = Command::new("python3");
         python.args(["-c", &format!("{STRANGER}{script}")]).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
         Attacker(python.spawn().unwrap())
@@ -93,7 +93,7 @@ impl Attacker {
     }
 
     /// Ends a flood, and returns how many connections there were.
-    fn ended(mut self) -> u32 {
+    pub fn ended(mut self) -> u32 {
         end(&mut self.0);
         let mut counts = String::new();
         self.0.stdout.take().unwrap().read_to_string(&mut counts).unwrap();

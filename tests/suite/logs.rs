@@ -1,7 +1,7 @@
 //! autossh(1), LOGGING.
 
 mod descriptors;
-mod syslog;
+pub mod syslog;
 
 use std::fs;
 use std::io::Read;
@@ -188,16 +188,11 @@ case!(a_change_of_the_time_zone_shows, Beyond, {
     if !needs("root", is_root()) {
         return;
     }
-    // In a mount namespace where /etc/localtime leads to the file `zone` in the case's directory.
-    let own_etc = "cp -a /etc etc && ln -sfn \"$PWD/zone\" etc/localtime && mount --bind etc /etc && exec \"$@\"";
-    let before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", own_etc, "sh"];
+    let whole = format!("{OWN_ETC} && exec \"$@\"");
+    let before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &whole, "sh"];
     let unstarted = Autossh::run_by(&before, ["-M", "0", "-N", "host"], "hang").with(|command| {
         command.env_remove("TZ");
     });
-    let set_zone = |directory: &Path, hours: i32| {
-        fs::write(directory.join("new"), time_zone(hours)).unwrap();
-        fs::rename(directory.join("new"), directory.join("zone")).unwrap();
-    };
     let directory = unstarted.path("");
     set_zone(&directory, -2);
     let running = unstarted.start();
@@ -213,6 +208,15 @@ case!(a_change_of_the_time_zone_shows, Beyond, {
     let hours = (hour("up since") - hour("ssh child pid")).rem_euclid(24);
     assert!(hours == 11 || hours == 12, "{hours} hours apart");
 });
+
+/// Shell commands for an /etc of one's own in a mount namespace, where /etc/localtime leads to `zone` in this directory.
+pub const OWN_ETC: &str = "cp -a /etc etc && ln -sfn \"$PWD/zone\" etc/localtime && mount --bind etc /etc";
+
+/// Changes the time zone there to one that is this many hours east of Greenwich.
+pub fn set_zone(directory: &Path, hours: i32) {
+    fs::write(directory.join("new"), time_zone(hours)).unwrap();
+    fs::rename(directory.join("new"), directory.join("zone")).unwrap();
+}
 
 /// A file as in /usr/share/zoneinfo: one zone, this many hours east of Greenwich.
 fn time_zone(hours: i32) -> Vec<u8> {

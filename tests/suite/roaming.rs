@@ -1,15 +1,13 @@
 //! autossh(1), THE NETWORK: a session whose local address is gone is restarted at once, and no other.
 
-use std::fs::File;
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
 use crate::case;
-use crate::harness::{Autossh, Hosts, Running, Server, listens, pass, wait_for, wait_within};
+use crate::harness::{Autossh, Hosts, Running, Server, inside, listens, pass, wait_for, wait_within};
 
 const GONE: &str = "the address 10.99.0.1 that ssh was connected from is gone, restarting ssh";
 
@@ -165,14 +163,11 @@ case!(the_address_of_a_forward_is_not_that_of_the_session, Beyond, {
     hosts.on_client("ip addr add 10.97.0.1/24 dev bridge");
     let running = start(&server, "-M 0 -N -R 2200:localhost:22 -L 10.97.0.1:8080:10.99.0.2:2222 HOST");
     // Somebody on the bridge uses a forward.
-    let namespace = File::open(format!("/run/netns/{}", hosts.client())).unwrap();
-    let connect = move || {
-        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+    let _stream = inside(&hosts.client(), || {
         let mut stream = TcpStream::connect(("10.97.0.1", 8080)).unwrap();
         stream.read_exact(&mut [0; 4]).unwrap();
         stream
-    };
-    let _stream = std::thread::spawn(connect).join().unwrap();
+    });
     hosts.on_client("ip addr del 10.97.0.1/24 dev bridge");
     hosts.on_client("ip addr add 10.97.0.2/24 dev bridge");
     pass(8);

@@ -16,7 +16,7 @@ pub use process::{
 pub use rest::{all_of, cpu_time};
 pub use run::{Autossh, disposing, injector, scripted_ssh};
 pub use running::Running;
-pub use server::{Hosts, Server};
+pub use server::{Hosts, Server, enter, inside};
 pub use start::Start;
 
 use std::fmt::Debug;

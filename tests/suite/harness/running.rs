@@ -75,6 +75,17 @@ impl Running {
         self.ended.map(|_| self.status())
     }
 
+    /// Ends it and all that it has started.
+    pub fn end(&mut self) {
+        end(&mut self.child);
+        rest::end_all_of(self.directory.path(), &self.starts());
+    }
+
+    /// Whether it has not ended.
+    pub fn is_there(&self) -> bool {
+        !super::is_gone(self.pid())
+    }
+
     fn try_wait(&mut self) -> Option<ExitStatus> {
         self.used = rest::used_by_the_dead(self.pid()).or(self.used);
         self.child.try_wait().unwrap()
@@ -201,8 +212,7 @@ impl Drop for Running {
         } else {
             is_ours().then(|| self.complaint()).flatten()
         };
-        end(&mut self.child);
-        rest::end_all_of(self.directory.path(), &self.starts());
+        self.end();
         if let Some(complaint) = complaint {
             panic!("{complaint}; {}", self.story());
         }

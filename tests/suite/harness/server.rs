@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -92,6 +93,21 @@ impl Drop for Hosts {
             output(Command::new("ip").args(["netns", "del", &name]));
         }
     }
+}
+
+/// Moves this thread to a network namespace.
+pub fn enter(name: &str) {
+    setns(fs::File::open(format!("/run/netns/{name}")).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+}
+
+/// Does something in a network namespace. Sockets that come of it stay there.
+pub fn inside<T: Send + 'static>(name: &str, action: impl FnOnce() -> T + Send + 'static) -> T {
+    let name = name.to_owned();
+    let thread = std::thread::spawn(move || {
+        enter(&name);
+        action()
+    });
+    thread.join().unwrap()
 }
 
 /// Runs a shell command that must succeed.
@@ -205,6 +221,11 @@ impl Server {
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it has been started, and not been stopped since.
+    pub fn is_up(&self) -> bool {
+        self.child.is_some()
     }
 
     fn pid(&self) -> i32 {

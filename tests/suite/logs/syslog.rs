@@ -15,6 +15,13 @@ use super::autossh;
 use crate::harness::{Autossh, is_root, needs, wait_for};
 use crate::{case, table};
 
+/// Shell commands for a /dev of one's own in a mount namespace, where /dev/log leads to `$target`.
+pub const OWN_DEV: &str = "mkdir dev && mount -t tmpfs none dev && \
+    for name in null zero full urandom tty; do \
+        : >dev/$name && mount --bind /dev/$name dev/$name || exit; \
+    done && \
+    ln -s \"$target\" dev/log && mount --rbind dev /dev";
+
 mod without_syslogd {
     //! In a namespace where nothing listens at /dev/log.
 
@@ -88,12 +95,7 @@ mod with_syslogd {
     /// Runs autossh after shell commands that set `target`, where /dev/log leads to that.
     fn after(commands: &str, args: &[&str], script: &str) -> Option<Autossh> {
         needs("root", is_root()).then(|| {
-            let own_dev = "mkdir dev && mount -t tmpfs none dev && \
-                for name in null zero full urandom tty; do \
-                    : >dev/$name && mount --bind /dev/$name dev/$name || exit; \
-                done && \
-                ln -s \"$target\" dev/log && mount --rbind dev /dev && exec \"$@\"";
-            let whole = format!("{commands} && {own_dev}");
+            let whole = format!("{commands} && {OWN_DEV} && exec \"$@\"");
             let before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &whole, "sh"];
             Autossh::run_by(&before, args, script).own_log().env("AUTOSSH_GATETIME", "0")
         })
