@@ -36,7 +36,7 @@ impl Card {
 impl Plan {
     /// The plan that this seed gives.
     pub fn new(seed: u64) -> Plan {
-        Plan { dice: Dice::new(seed), deck: Vec::new() }
+        Plan { dice: Dice(seed), deck: Vec::new() }
     }
 
     /// The next card. Each fault comes once before any comes again.
@@ -62,20 +62,18 @@ impl Plan {
     }
 }
 
-/// Numbers that look random.
+/// Numbers that look random: splitmix64, in which neighbouring seeds have nothing in common.
 struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
     /// A number below `sides`.
     fn throw(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(sides).unwrap()).unwrap()
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^= mixed >> 31;
+        usize::try_from(mixed % u64::try_from(sides).unwrap()).unwrap()
     }
 }
 
