@@ -1,12 +1,13 @@
 //! autossh(1), MONITORING: what another user of this machine can do to the monitor, which is to be nothing.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Autossh, Running, end, has, has_connection_to, install_script, is_root, listens, needs, port_pair, wait_for,
+    Autossh, Running, accept, end, has, has_connection_to, install_script, is_root, listens, needs, port_pair, wait_for,
 };
 use crate::{case, table};
 
@@ -225,3 +226,25 @@ table!(
         assert_eq!(running.logged("port down"), 0, "{}", running.story());
     }
 );
+
+case!(a_test_that_a_crowd_has_disturbed_is_repeated_three_times_at_most, Beyond, {
+    let port = port_pair();
+    let unstarted = eager(Autossh::new(["-M", &port.to_string(), "-N", "host"], "hang"), "2");
+    let running = unstarted.env("AUTOSSH_FIRST_POLL", "600").start();
+    running.wait_up();
+    // In place of ssh, which does nothing, we take the message, and bring no answer.
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    running.signal(Signal::SIGALRM);
+    let mut tests = Vec::new();
+    let mut crowd = Vec::new();
+    while tests.len() < 4 {
+        tests.push(accept(&listener));
+        assert_eq!(running.logged("port down"), 0, "after {} tests: {}", tests.len(), running.story());
+        // There is room for 256.
+        crowd.extend((0..400).filter_map(|_| TcpStream::connect(("127.0.0.1", port + 1)).ok()));
+        running.explain(400);
+    }
+    running.wait_log("port down, restarting ssh");
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "a fifth test");
+    assert_eq!(running.logged("timeout polling"), 1, "{}", running.story());
+});

@@ -150,6 +150,23 @@ case!(a_wait_is_logged, Beyond, {
     running.wait_log("s before the next start");
 });
 
+case!(an_outage_is_one_warning_and_one_line_when_it_is_over, Beyond, {
+    let script = "exit 255\n".repeat(7) + "relay sound";
+    let start = |level| {
+        let unstarted = Autossh::new(["-N", "host"], &script).env("AUTOSSH_GATETIME", "0").env("AUTOSSH_POLL", "1");
+        unstarted.env("AUTOSSH_LOGLEVEL", level).start()
+    };
+    let (all, warnings) = (start("6"), start("4"));
+    all.wait_log("ssh is up again after 7 failures in a row");
+    warnings.wait_start(8);
+    for running in [&all, &warnings] {
+        assert_eq!(running.logged("ssh has failed "), 1, "{}", running.story());
+        let warning = "ssh has failed 6 times in a row (last: status 255), next start in ";
+        assert_eq!(running.logged(warning), 1, "{}", running.story());
+    }
+    assert_eq!(warnings.log().lines().count(), 1, "{}", warnings.story());
+});
+
 case!(ssh_without_a_command_that_ends_with_status_0_is_explained, Beyond, {
     let mut running = Autossh::new(["-M", "0", "-N", "host"], "exit 0").run();
     assert_eq!(running.status(), 0);

@@ -17,6 +17,7 @@ use crate::harness::{
     Autossh, Running, accept, cpu_time, has, install, is_gone, is_root, needs, output_of, port_pair, program,
     scripted_ssh, wait_for,
 };
+use crate::suspend::{has_that_clock, with_clock};
 
 /// Changes a limit of a running process, as prlimit(1) names it, with the rights of its user.
 pub fn limit(pid: i32, what: &str) {
@@ -293,5 +294,35 @@ case!(any_of_the_standard_streams_may_be_closed, Beyond, {
         wait_healthy(&running);
         running.signal(Signal::SIGTERM);
         assert_eq!(running.status(), 128 + Signal::SIGTERM as i32, "{closing}");
+    }
+});
+
+/// A clock that cannot be read once the file `broken` is there.
+const BROKEN_CLOCK: &str = "
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *at) {
+    if (id != CLOCK_BOOTTIME || access(\"broken\", F_OK) != 0) return syscall(SYS_clock_gettime, id, at);
+    errno = EPERM;
+    return -1;
+}
+";
+
+case!(a_loop_that_cannot_go_on_ends_ssh_and_says_why, Beyond, {
+    for script in ["hang", "deaf"] {
+        let Some(unstarted) = with_clock(Autossh::new(["-M", "0", "-N", "host"], script), BROKEN_CLOCK) else { return };
+        let mut running = unstarted.start();
+        let ssh = running.wait_up().pid;
+        if !has_that_clock(&running) {
+            return;
+        }
+        fs::write(running.path("broken"), "").unwrap();
+        running.signal(Signal::SIGUSR2);
+        assert_eq!(running.status(), 1, "{}", running.story());
+        assert!(running.stderr().contains("cannot go on: Operation not permitted"), "{}", running.story());
+        wait_for("ssh's end", || is_gone(ssh).then_some(()));
     }
 });

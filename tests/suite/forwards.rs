@@ -202,10 +202,14 @@ case!(a_port_that_the_server_chooses_is_not_refused, Beyond, {
 case!(an_ssh_that_is_told_to_be_quiet_is_not_heard, Beyond, {
     let Some((_hosts, server)) = lab() else { return };
     let _frozen = left_behind(&server, "-R 2200:localhost:22");
-    let running = autossh(&server, "-M 0 -N -o LogLevel=ERROR -R 2200:localhost:22 HOST").start();
-    wait_for("a session", || (server.sessions().len() > 2).then_some(()));
+    let before = server.sessions().len();
+    let options = ["-o LogLevel=ERROR", "-q", "-E /dev/null", "-y"];
+    let all = options.map(|option| autossh(&server, &format!("-M 0 -N {option} -R 2200:localhost:22 HOST")).start());
+    wait_for("four sessions", || (server.sessions().len() >= before + options.len()).then_some(()));
     pass(7);
-    assert_eq!((running.starts().len(), running.logged("refused")), (1, 0), "{}", running.story());
+    for (option, running) in options.iter().zip(&all) {
+        assert_eq!((running.starts().len(), running.logged("refused")), (1, 0), "{option}: {}", running.story());
+    }
 });
 
 /// A local forward is taken by another program, and then free.

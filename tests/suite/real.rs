@@ -143,6 +143,18 @@ case!(an_ssh_without_a_command_that_somebody_ends_is_explained, Beyond, {
     assert!(running.stderr().contains("SIGTERM"), "{}", running.stderr());
 });
 
+case!(a_session_that_leaves_its_forwards_to_a_shared_connection_ends_autossh, Beyond, {
+    let Some(server) = Server::here("") else { return };
+    let control = server.path("control").display().to_string();
+    let forward = format!("{}:127.0.0.1:{}", port_pair(), server.port());
+    let master = server.autossh(&["-M", "0", "-N", "-o", "ControlMaster=yes", "-S", &control, "HOST"]).start();
+    wait_for("the control socket", || std::path::Path::new(&control).exists().then_some(()));
+    let mut running = server.autossh(&["-M", "0", "-N", "-S", &control, "-L", &forward, "HOST"]).start();
+    assert_eq!(running.status(), 0, "{}", running.story());
+    assert!(running.stderr().contains("left its forwards to a shared connection"), "{}", running.story());
+    drop(master);
+});
+
 case!(data_goes_through_stdin_and_stdout_unharmed, Same, {
     // sshfs and sshuttle run autossh as their ssh.
     let Some(server) = Server::here("") else { return };

@@ -1,13 +1,15 @@
 //! autossh(1), SYSTEMD: messages to NOTIFY_SOCKET.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Autossh, Server, port_pair, program, wait_for};
+use crate::harness::{Autossh, Server, pass, port_pair, program, wait_for, wait_greeting};
 use crate::{case, table};
 
 /// systemd's end of NOTIFY_SOCKET.
@@ -53,15 +55,36 @@ fn with_notify_socket(unstarted: Autossh) -> (Autossh, NotifySocket) {
 case!(without_a_monitor_an_ssh_that_is_connected_is_up, Beyond, {
     let Some(server) = Server::here("") else { return };
     let (unstarted, mut notify_socket) = with_notify_socket(server.autossh(&["-M", "0", "-N", "HOST"]));
+    let begin = Instant::now();
     let mut running = unstarted.start();
     running.wait_start(1);
     notify_socket.wait("READY=1");
+    assert!(begin.elapsed() >= Duration::from_secs(3), "{:?}", begin.elapsed());
     let pid = running.wait_start(1).pid;
     notify_socket.wait(&format!("STATUS=ssh {pid} up since "));
     running.signal(Signal::SIGTERM);
     running.wait();
     notify_socket.wait("STOPPING=1");
     assert_eq!(notify_socket.received.iter().filter(|message| *message == "READY=1").count(), 1);
+});
+
+case!(an_ssh_whose_forward_is_refused_is_not_up, Beyond, {
+    let Some(server) = Server::here("AddressFamily inet") else { return };
+    let port = port_pair();
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let forward = format!("{port}:127.0.0.1:{}", server.port());
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(server.autossh(&["-M", "0", "-N", "-4", "-R", &forward, "HOST"]));
+    let begin = Instant::now();
+    let running = unstarted.start();
+    running.wait_log(&format!("port {port} on the server is refused"));
+    pass(4);
+    assert!(!notify_socket.has_received("READY=1"), "{}", running.story());
+    drop(taken);
+    notify_socket.wait("READY=1");
+    // It is ready after 30 s in any case.
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
+    wait_greeting(port);
 });
 
 case!(an_ssh_that_does_not_live_for_a_second_is_not_up, Beyond, {
@@ -173,7 +196,7 @@ table!(
 
 case!(what_may_pass_ends_with_status_1_and_the_reason, Beyond, {
     let port = port_pair();
-    let taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let taken = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let (unstarted, mut notify_socket) =
         with_notify_socket(Autossh::run_by(&AS_MAIN, ["-M", &port.to_string(), "-N", "host"], "hang"));
     assert_eq!(unstarted.run().status(), 1);
