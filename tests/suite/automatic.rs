@@ -35,6 +35,16 @@ case!(automatic_ports_over_inet6, Beyond, {
     assert!(running.starts()[0].args()[3].contains(":[::1]:"), "{:?}", running.starts()[0]);
 });
 
+case!(inet6_that_is_set_in_ssh_config_alone_cannot_be_seen, Beyond, {
+    let Some(server) = Server::here("ListenAddress ::1") else { return };
+    server.configure_client("AddressFamily inet6\n");
+    let running = eager(server.autossh(&["-N", "::1"])).start();
+    wait_for("a session", || (!server.sessions().is_empty()).then_some(()));
+    let failed = running.logged("connection test failed");
+    running.wait_log_times("connection test failed", failed + 2);
+    assert_eq!((running.logged("connection ok"), running.starts().len()), (0, 1), "{}", running.story());
+});
+
 case!(a_dead_session_that_holds_the_port_does_not_block_automatic_ports, Beyond, {
     let Some((server, autossh)) = automatic("") else { return };
     // Time for a login and for a test on a busy machine.

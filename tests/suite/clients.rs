@@ -1,6 +1,7 @@
 //! Other ssh clients than OpenSSH's: Dropbear's dbclient, as OpenWrt has it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -8,7 +9,9 @@ use std::sync::OnceLock;
 use nix::sys::signal::Signal;
 
 use crate::case;
-use crate::harness::{Autossh, DOWNLOAD, Server, needs, output_of, output_within, port_pair, wait_greeting};
+use crate::harness::{
+    Autossh, DOWNLOAD, Server, needs, output_of, output_within, pass, port_pair, wait_for, wait_greeting,
+};
 
 /// The directory of Dropbear's programs, if they are to be had.
 fn dropbear() -> Option<&'static Path> {
@@ -54,4 +57,34 @@ case!(dbclient_is_monitored_and_started_again, Beyond, {
     server.signal_sessions(Signal::SIGKILL);
     running.wait_log("ssh exited with error status 1; restarting ssh");
     running.wait_log_times("connection ok", running.logged("connection ok") + 1);
+});
+
+case!(what_dbclient_says_of_a_refused_forward_is_understood, Beyond, {
+    let port = port_pair();
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let forward = format!("127.0.0.1:{port}:127.0.0.1:PORT");
+    let Some((_server, autossh)) = tunnel(&["-M", "0", "-N", "-R", &forward]) else { return };
+    let running = autossh.start();
+    running.wait_log(&format!("port {port} on the server is refused"));
+    drop(taken);
+    running.wait_log_times("ssh child pid is ", 2);
+    wait_greeting(port);
+});
+
+case!(what_dbclient_says_of_a_local_port_is_not_understood, Beyond, {
+    let port = port_pair();
+    let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let forward = format!("127.0.0.1:{port}:127.0.0.1:PORT");
+    let Some((_server, autossh)) = tunnel(&["-M", "0", "-N", "-L", &forward]) else { return };
+    let running = autossh.start();
+    wait_for("its warning", || running.stderr().contains(&port.to_string()).then_some(()));
+    pass(3);
+    assert_eq!(running.logged("is refused"), 0, "{}", running.story());
+});
+
+case!(dbclient_refuses_the_forwards_for_inet6, Beyond, {
+    let Some((_server, autossh)) = tunnel(&["-6", "-N"]) else { return };
+    let running = autossh.start();
+    running.wait_log("ssh exited with error status 1");
+    assert!(running.stderr().contains("[::1]"), "{}", running.story());
 });

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::case;
 use crate::harness::{Autossh, Hosts, Running, Server, pass, port_pair, wait_for, wait_greeting, wait_within};
+use crate::terminal::terminal;
+use crate::{case, table};
 
 const HELD: &str = "port 2200 on the server is refused, most likely still held by our last session; trying again in";
 
@@ -308,3 +309,31 @@ case!(a_stderr_that_nobody_reads_does_not_stop_ssh, Beyond, {
         .spawn();
     running.wait_file("flooded.1");
 });
+
+table!(
+    ssh_has_our_stderr_itself_unless_forwards_can_be_retried,
+    Beyond,
+    [
+        (&["-N"][..], "", false, true),
+        (&["-o", "SessionType=none"], "", false, true),
+        (&[], "yes", false, true),
+        (&["-f"], "", false, true),
+        (&[], "", false, false),
+        (&["-N"], "", true, false),
+    ],
+    |(args, service, on_terminal, through_us)| {
+        let args = args.iter().copied().chain(["-M", "0", "host"]);
+        let unstarted = Autossh::new(args, "hang").env("AUTOSSH_NTSERVICE", service);
+        let (end, _other_end) = terminal();
+        let path = unstarted.path("stderr");
+        let stderr = if on_terminal { end } else { std::fs::File::create(path).unwrap() };
+        let running = unstarted
+            .with(|command| {
+                command.stdout(Stdio::null()).stderr(stderr);
+            })
+            .spawn();
+        let start = running.wait_start(1);
+        let stderr = start.descriptors.iter().find(|(number, _)| *number == 2).unwrap();
+        assert_eq!(stderr.1.starts_with("pipe:"), through_us, "{stderr:?}");
+    }
+);
