@@ -134,8 +134,9 @@ impl Forwards {
 
     /// ssh's TCP connection was established at `now`.
     pub fn established(&mut self, now: Time) {
-        let asked = self.are_asked_for();
-        if let Some(session) = self.session.as_mut().filter(|_| asked) {
+        // Forwards of ssh_config's are known once one was refused.
+        let known = self.are_asked_for() || self.series.is_some();
+        if let Some(session) = self.session.as_mut().filter(|_| known) {
             session.proof_at = Some(now.saturating_add(PROOF));
         }
     }

@@ -201,6 +201,9 @@ fn the_five_tries_are_over_after_ten_minutes() {
     let mut forwards = started(asked(&[2200, 2201], &[]));
     refuse_remote(&mut forwards, &[2200], START);
     assert_eq!(until(&mut forwards, START + secs(60)).0.len(), 1);
+    // The series began with the decision, a second after the refusal.
+    assert_eq!(forwards.plan(START + secs(600)), Plan::Try);
+    assert_eq!(forwards.plan(START + secs(601)), Plan::LeaveAlone);
     forwards.stopped();
     forwards.started();
     let later = START + secs(660);
@@ -210,12 +213,45 @@ fn the_five_tries_are_over_after_ten_minutes() {
 }
 
 #[test]
+fn a_session_with_a_refused_forward_does_not_end_the_series() {
+    for (remote, ends) in [(&[2200][..], false), (&[], true)] {
+        let mut forwards = started(asked(&[2200, 2201], &[]));
+        proven(&mut forwards);
+        refuse_remote(&mut forwards, &[2200], START);
+        assert_eq!(until(&mut forwards, START + secs(1)).1.len(), 1);
+        forwards.stopped();
+        forwards.started();
+        refuse_remote(&mut forwards, remote, START + secs(10));
+        let mut actions = Vec::new();
+        forwards.proven(&mut actions);
+        assert_eq!(actions.len(), usize::from(ends));
+        assert_eq!(forwards.series.is_none(), ends);
+    }
+}
+
+#[test]
+fn the_forwards_of_ssh_config_are_known_once_one_was_refused() {
+    let mut forwards = started(Asked::default());
+    forwards.established(START);
+    assert_eq!(forwards.due(), None, "there may be none");
+    refuse_remote(&mut forwards, &[2200], START);
+    assert_eq!(until(&mut forwards, START + secs(5)).0, [(5, Step::Restart)]);
+    forwards.started();
+    forwards.established(START + secs(10));
+    let mut actions = Vec::new();
+    assert_eq!(forwards.take(START + secs(40), &mut actions), Step::None);
+    assert_eq!(actions, [Action::info("all forwards work again")]);
+}
+
+#[test]
 fn all_that_is_refused_is_named_in_one_warning() {
     let mut forwards = started(asked(&[2200, 2201], &[8080]));
     refuse_remote(&mut forwards, &[2200], START);
     forwards.refused(Refusal::Local(HERE), START + Duration::from_millis(100));
     refuse_remote(&mut forwards, &[2201], START + Duration::from_millis(200));
+    assert_eq!(forwards.due(), Some(START + secs(1)), "after the first");
     let (_, warnings) = until(&mut forwards, START + secs(2));
+    assert_eq!(forwards.due(), Some(START + secs(5)));
     let text = "port 2200 on the server and port 2201 on the server and port 8080 here is refused, ";
     assert!(warnings.len() == 1 && warnings[0].starts_with(text), "{warnings:?}");
 }

@@ -41,7 +41,6 @@ impl Machine {
         self.state = State::Running { since: now };
         self.health.started(now, self.readiness_pending);
         self.forwards.started();
-        self.coalesce_until = Time::ZERO;
         let watched = self.may_roam() || self.readiness_pending || self.forwards.are_asked_for();
         self.link = watched.then(|| LinkWatch::new(now));
     }

@@ -15,7 +15,7 @@ use crate::time::Time;
 /// Time from a network change to the end of a backoff wait, since an address and its route are two changes.
 const START_SETTLE: Duration = Duration::from_millis(200);
 /// The shortest interval at which network changes are read: a busy container host has many.
-pub(super) const COALESCE: Duration = Duration::from_millis(200);
+const COALESCE: Duration = Duration::from_millis(200);
 
 impl Machine {
     /// From when on network changes are acted on, if they are at all.

@@ -1,6 +1,5 @@
 use core::net::SocketAddr;
 
-use super::network::COALESCE;
 use super::*;
 use crate::event::{ChildExit, Failure, Outcome};
 use crate::forwards::{Asked, Listen, Refusal};
@@ -219,6 +218,17 @@ fn what_ends_a_wait() {
         assert_eq!(acts(&mut machine, event.clone(), START), []);
         assert_eq!(acts(&mut machine, Event::Tick, START), [UNMONITORED], "{event:?}");
     }
+    // After a hangup the next starts are quick again.
+    let (mut machine, _) = waiting();
+    machine.handle(Event::Hangup, START);
+    let mut starts = 0;
+    while machine.state() == (State::Waiting { until: START }) {
+        machine.handle(Event::Tick, START);
+        machine.handle(Event::Started(42), START);
+        machine.handle(exited(ChildExit::Status(255)), START);
+        starts += 1;
+    }
+    assert_eq!(starts, 6);
     let (mut machine, until) = waiting();
     assert_eq!(acts(&mut machine, Event::Slept, START), []);
     assert_eq!(acts(&mut machine, Event::Tick, until.saturating_sub(secs(1))), []);
@@ -308,6 +318,7 @@ fn an_ssh_that_is_being_started_can_be_ended() {
     assert_eq!(acts(&mut machine, Event::Stop(15), START), STOPS);
     assert_eq!(acts(&mut machine, Event::Started(42), START), [], "too late");
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(5)), [Action::Kill]);
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(9)), []);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(10)), [Action::Exit(Exit::Signal(15))]);
     // The same if its start fails in the end.
     let mut machine = starting();

@@ -16,12 +16,15 @@ fn a_restart_for_a_forward_costs_nothing() {
     let mut machine = tunnel(|rules| rules.max_starts = Some(1));
     for number in 0..20 {
         let now = START + secs(1000 * number);
+        machine.handle(Event::LinkSeen(Link::Established), now);
         machine.handle(Event::Refused(Refusal::Remote(Listen::Port(2200))), now);
         assert_eq!(acts(&mut machine, Event::Tick, now + secs(1)), []);
         assert_eq!(machine.refused_forwards().as_deref(), Some("port 2200 on the server"));
+        machine.handle(Event::Tick, now + secs(30));
         assert_eq!(acts(&mut machine, Event::Tick, now + secs(600)), [Action::Term], "{number}");
         assert_eq!(acts(&mut machine, exited(ChildExit::Status(255)), now + secs(600)), []);
-        assert_eq!(acts(&mut machine, Event::Tick, now + secs(600)), [UNMONITORED], "no wait, and no limit");
+        let start = [Action::info("starting ssh (count 1 of 1)"), UNMONITORED];
+        assert_eq!(machine.handle(Event::Tick, now + secs(600)), start, "no wait, and no limit");
         machine.handle(Event::Started(42), now + secs(600));
         assert_eq!(machine.refused_forwards(), None, "nothing is known of the new one");
     }
@@ -41,15 +44,17 @@ fn the_local_ports_are_looked_at() {
 }
 
 #[test]
-fn a_control_master_is_known_when_a_forward_is_refused() {
-    let mut machine = tunnel(|_| {});
-    let refused = || Event::Refused(Refusal::Local(HERE));
-    machine.handle(Event::LinkSeen(Link::Established), START);
-    assert_eq!(machine.handle(refused(), START + secs(1)), [Action::FindLink]);
-    assert_eq!(machine.handle(refused(), START + secs(1)), [], "one look is enough");
-    machine.handle(Event::LinkSeen(Link::Master), START + secs(1));
-    for second in [2, 6, 7, 700] {
-        assert_eq!(acts(&mut machine, Event::Tick, START + secs(second)), []);
+fn a_shared_connection_is_known_when_a_forward_is_refused() {
+    for (first, then) in [(Link::Established, Link::Master), (Link::None, Link::Shared)] {
+        let mut machine = tunnel(|_| {});
+        let refused = || Event::Refused(Refusal::Local(HERE));
+        machine.handle(Event::LinkSeen(first), START);
+        assert_eq!(machine.handle(refused(), START + secs(1)), [Action::FindLink]);
+        assert_eq!(machine.handle(refused(), START + secs(1)), [], "one look is enough");
+        machine.handle(Event::LinkSeen(then), START + secs(1));
+        for second in [2, 6, 7, 700] {
+            assert_eq!(acts(&mut machine, Event::Tick, START + secs(second)), [], "{then:?}");
+        }
     }
 }
 
@@ -61,6 +66,17 @@ fn a_session_has_its_forwards_half_a_minute_after_its_connection() {
     machine.handle(Event::LinkSeen(Link::Established), START + secs(1));
     machine.handle(Event::LinkSeen(Link::Master), START + secs(20));
     assert_eq!(machine.due_at(Timer::Forwards), Some(START + secs(31)), "the first look counts");
+    let mut machine = tunnel(|_| {});
+    machine.handle(Event::LinkSeen(Link::Master), START + secs(1));
+    assert_eq!(machine.due_at(Timer::Forwards), Some(START + secs(31)));
+    // A test that passes shows it sooner.
+    let mut machine = tunnel(|rules| rules.monitoring = LOOP);
+    machine.handle(Event::LinkSeen(Link::Established), START);
+    machine.handle(Event::TestNow, START + secs(1));
+    machine.handle(Event::Tick, START + secs(1));
+    assert!(machine.due_at(Timer::Forwards).is_some());
+    machine.handle(Event::Tested(PASSED), START + secs(1));
+    assert_eq!(machine.due_at(Timer::Forwards), None);
 }
 
 #[test]

@@ -132,6 +132,12 @@ fn an_outage_is_one_warning_and_one_line_when_it_is_over() {
     }
     let text = "ssh has failed 6 times in a row (last: status 255, Connection refused), next start in 2.0 s";
     assert_eq!(all, [Action::warning(text)]);
+    // What follows it is not worth one.
+    let (mut warned, until) = waiting();
+    warned.handle(Event::Tick, until);
+    warned.handle(Event::Started(42), until);
+    let wait = Action::info("waiting 8.0 s before the next start");
+    assert_eq!(warned.handle(exited(ChildExit::Status(255)), until).last(), Some(&wait));
     assert_eq!(machine.last_failure(), Some("status 255, Connection refused"));
     // An ssh that has lived for a tenth of the poll time works.
     assert_eq!(machine.handle(Event::Tick, now + secs(59)), []);

@@ -50,10 +50,47 @@ fn a_test_that_a_sleep_interrupts_is_made_again() {
 }
 
 #[test]
+fn stops_put_a_test_off_once_and_sleeps_always() {
+    let mut machine = running(rules(LOOP, |_| {}));
+    let due = START + secs(600);
+    for (event, millis, expected) in [
+        (Event::Continued, 0, 10_000),
+        (Event::Continued, 10_000, 10_000),
+        (Event::Slept, 10_000, 20_000),
+        (Event::Slept, 20_000, 30_000),
+    ] {
+        machine.handle(event.clone(), due + Duration::from_millis(millis));
+        assert_eq!(machine.due_at(Timer::Test), Some(due + Duration::from_millis(expected)), "{event:?} {millis}");
+    }
+}
+
+#[test]
+fn a_test_that_fails_is_the_last_failure() {
+    let mut machine = running(rules(LOOP, |_| {}));
+    machine.handle(Event::Tick, START + secs(600));
+    assert_eq!(acts(&mut machine, Event::Tested(FAILED), START + secs(630)), [Action::Term]);
+    assert_eq!(machine.last_failure(), Some("port down"));
+}
+
+#[test]
+fn the_connection_is_looked_for_until_a_test_passes() {
+    let mut machine = running(rules(LOOP, |_| {}));
+    let soon = START + Duration::from_millis(200);
+    assert_eq!(machine.handle(Event::Tick, soon), [Action::FindLink]);
+    machine.handle(Event::LinkSeen(Link::None), soon);
+    assert!(machine.due_at(Timer::Link).is_some());
+    machine.handle(Event::TestNow, START + secs(1));
+    machine.handle(Event::Tick, START + secs(1));
+    machine.handle(Event::Tested(PASSED), START + secs(1));
+    assert_eq!(machine.due_at(Timer::Link), None);
+}
+
+#[test]
 fn a_session_without_a_monitor_is_not_tested() {
     let mut machine = machine(rules(Monitoring::Automatic, |_| {}), false);
     machine.handle(Event::Tick, START);
-    machine.handle(Event::MonitorUnavailable("no port".into()), START);
+    let warning = Action::warning("no port; this session goes on without a monitor");
+    assert_eq!(machine.handle(Event::MonitorUnavailable("no port".into()), START), [warning]);
     machine.handle(Event::Started(42), START);
     assert_eq!(machine.due_at(Timer::Test), None);
     // The next one tries again.

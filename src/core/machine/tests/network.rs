@@ -7,10 +7,11 @@ use super::*;
 fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
     let (mut machine, _) = waiting();
     assert_eq!(machine.network_relevant_from(), Some(Time::ZERO));
-    machine.handle(Event::NetworkChanged, START);
+    let line = Action::debug("the network has changed: starting ssh now");
+    assert_eq!(machine.handle(Event::NetworkChanged, START), [line]);
     assert_eq!(machine.state(), State::Waiting { until: START + Duration::from_millis(200) });
     assert_eq!(machine.network_relevant_from(), Some(START + secs(10)));
-    machine.handle(Event::NetworkChanged, START);
+    assert_eq!(machine.handle(Event::NetworkChanged, START), []);
     assert_eq!(machine.network_relevant_from(), Some(START + secs(10)), "it has ended the wait already");
 
     // It achieved nothing: the next hold-off is longer.
@@ -34,12 +35,20 @@ fn a_change_of_the_network_ends_a_wait_and_then_there_is_a_hold_off() {
 #[test]
 fn a_change_of_the_network_brings_a_test_forward_and_then_there_is_a_hold_off() {
     let mut machine = running(rules(LOOP, |_| {}));
-    machine.handle(Event::NetworkChanged, START + secs(100));
+    let line = Action::debug("the network has changed: testing the connection soon");
+    assert_eq!(machine.handle(Event::NetworkChanged, START + secs(100)), [line]);
+    assert_eq!(machine.handle(Event::NetworkChanged, START + secs(100)), []);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::Test(TestTrigger::Change)]);
     assert_eq!(machine.network_relevant_from(), Some(START + secs(111)));
     // The first test that an ssh passes shows that it works; the next shows nothing new.
     machine.handle(Event::Tested(PASSED), START + secs(101));
     assert_eq!(machine.network_relevant_from(), Some(Time::ZERO));
+    // A regular test is no reason for a hold-off, ...
+    machine.handle(Event::TestNow, START + secs(150));
+    assert_eq!(acts(&mut machine, Event::Tick, START + secs(150)), [Action::Test(TestTrigger::Regular)]);
+    machine.handle(Event::Tested(PASSED), START + secs(150));
+    assert_eq!(machine.network_relevant_from(), Some(Time::ZERO));
+    // ... and each that a change has brought forward is one for a longer one.
     for (change, hold_off) in [(200, 10), (212, 20), (233, 40)] {
         machine.handle(Event::NetworkChanged, START + secs(change));
         let test = START + secs(change + 1);
@@ -95,7 +104,7 @@ fn an_address_that_is_gone_restarts_ssh() {
     let no_command = |rules: &mut Rules| rules.no_command = true;
 
     let mut machine = changed(&no_command, Link::Established);
-    assert_eq!(machine.network_relevant_from(), Some(START + secs(100) + COALESCE));
+    assert_eq!(machine.network_relevant_from(), Some(START + Duration::from_millis(100_200)));
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(101)), [Action::CheckAddress]);
     assert_eq!(acts(&mut machine, gone(), START + secs(101)), []);
     assert_eq!(acts(&mut machine, Event::Tick, START + secs(104)), [Action::CheckAddress]);
@@ -144,4 +153,29 @@ fn the_network_and_a_hangup_try_refused_forwards_soon() {
         machine.handle(event.clone(), now + secs(20));
         assert_eq!(machine.due_at(Timer::Forwards), Some(now + secs(25)), "{event:?}");
     }
+}
+
+#[test]
+fn a_change_that_is_read_during_a_hold_off_waits_for_its_end() {
+    let mut machine = running(rules(LOOP, |_| {}));
+    machine.handle(Event::LinkSeen(Link::Established), START);
+    machine.handle(Event::NetworkChanged, START + secs(100));
+    machine.handle(Event::Tick, START + secs(101));
+    machine.handle(Event::AddressChecked(None), START + secs(101));
+    machine.handle(Event::Tested(Outcome::Impossible(String::new())), START + secs(101));
+    // Where the address is watched, changes are read before that.
+    assert!(machine.network_relevant_from() < Some(START + secs(102)));
+    machine.handle(Event::NetworkChanged, START + secs(102));
+    assert_eq!(machine.due_at(Timer::Test), Some(START + secs(112)));
+    assert_eq!(machine.due_at(Timer::Link), Some(START + secs(103)));
+}
+
+#[test]
+fn the_address_of_a_shell_is_not_checked_even_if_a_forward_is_refused() {
+    let mut machine = tunnel(|rules| rules.no_command = false);
+    machine.handle(Event::LinkSeen(Link::Established), START);
+    machine.handle(Event::Refused(Refusal::Remote(Listen::Port(2200))), START);
+    assert!(machine.network_relevant_from().is_some());
+    machine.handle(Event::NetworkChanged, START);
+    assert_eq!(machine.due_at(Timer::Link), None);
 }
