@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -325,7 +325,9 @@ fn end_floods(lab: &mut Lab) {
 fn strangers(lab: &mut Lab) {
     let port = answers(&lab.tunnels[0].running).unwrap_or_default();
     let crowd = inside(&lab.hosts.client(), move || {
-        let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        // 1.4g leaves them waiting.
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
         (0..40).filter_map(|_| connect()).collect::<Vec<_>>()
     });
     for mut stranger in crowd.into_iter().step_by(2) {
