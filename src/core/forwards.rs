@@ -296,7 +296,7 @@ impl Forwards {
 
     /// What to do at `now` about the refusals of this session.
     fn plan(&self, now: Time) -> Plan {
-        let Some(session) = self.session.as_ref().filter(|session| session.is_refused()) else {
+        let Some(session) = &self.session else {
             return Plan::LeaveAlone;
         };
         let standing = without(&self.asked.remote, &session.remote);

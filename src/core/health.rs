@@ -137,7 +137,7 @@ impl Health {
 
     /// Takes the test that is due at `now`; it counts as begun.
     pub fn take(&mut self, now: Time) -> Option<TestTrigger> {
-        let tests = self.tests.as_mut().filter(|tests| tests.under_way.is_none())?;
+        let tests = self.tests.as_mut()?;
         tests.under_way = tests.schedule.take(now);
         tests.under_way
     }
@@ -227,10 +227,8 @@ impl Health {
             }
             Outcome::Impossible(why) => {
                 actions.push(Action::warning(format!("connection test left out: {why}")));
-                if trigger == TestTrigger::Early {
-                    // It would be due again at once.
-                    tests.schedule.early_failed(now);
-                }
+                // An early one would be due again at once.
+                tests.schedule.early_failed(now);
                 Verdict::Nothing
             }
             Outcome::Failed(failure, why) if trigger == TestTrigger::Early => {

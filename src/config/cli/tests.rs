@@ -90,6 +90,7 @@ fn requests_that_end_the_reading() {
         ("-N", Err(Error::NoDestination)),
         ("-L host", Err(Error::NoDestination)),
         ("--", Err(Error::NoDestination)),
+        ("-- --", Err(Error::NoDestination)),
         ("-M", Err(Error::NoPort)),
         ("host -vM", Err(Error::NoPort)),
     ] {

@@ -170,6 +170,11 @@ fn what_the_log_says() {
     let text = "port 8080 here is refused: another program listens there; ssh is restarted once it is free";
     assert_eq!(all[0], [Action::warning(text)]);
     assert_eq!(all[1], [Action::info("port 8080 here is refused; trying again in 4 s")], "once");
+    let mut forwards = started(asked(&[], &[8080]));
+    forwards.refused(Refusal::Local(HERE), START);
+    let mut actions = Vec::new();
+    assert!(forwards.local_checked(true, START + secs(5), &mut actions));
+    assert_eq!(actions, [Action::info("restarting ssh to try port 8080 here again")]);
     // A tunnel device.
     let all = lines(&mut started(Asked { tunnel: true, ..asked(&[2200], &[]) }), &[2200], &[], 2);
     let text = "port 2200 on the server is refused; leaving this session as it is, since it is shared or carries a \
@@ -210,6 +215,7 @@ fn the_five_tries_are_over_after_ten_minutes() {
     refuse_remote(&mut forwards, &[2200], later);
     let (steps, warnings) = until(&mut forwards, later + secs(5000));
     assert_eq!((steps.len(), warnings.len()), (0, 1));
+    assert!(warnings[0].contains("in session after session"), "{warnings:?}");
 }
 
 #[test]
@@ -274,6 +280,29 @@ fn a_local_port_is_awaited() {
     }
     assert_eq!(times, [5, 15, 35, 75, 155]);
     assert!(forwards.local_checked(true, START + secs(200), &mut actions));
+    // Not if it was all that was refused, or if something else decides.
+    let mut forwards = started(asked(&[2200], &[8080]));
+    assert!(!forwards.local_checked(true, START, &mut actions));
+    forwards.refused(Refusal::Local(HERE), START);
+    refuse_remote(&mut forwards, &[2200], START);
+    assert!(!forwards.local_checked(true, START, &mut actions));
+}
+
+#[test]
+fn nothing_is_done_before_it_is_due() {
+    let mut forwards = started(asked(&[2200], &[]));
+    refuse_remote(&mut forwards, &[2200], START);
+    for (millis, lines, step) in [
+        (0, 0, Step::None),
+        (999, 0, Step::None),
+        (1000, 1, Step::None),
+        (4999, 0, Step::None),
+        (5000, 1, Step::Restart),
+    ] {
+        let mut actions = Vec::new();
+        assert_eq!(forwards.take(START + Duration::from_millis(millis), &mut actions), step, "{millis}");
+        assert_eq!(actions.len(), lines, "{millis}");
+    }
 }
 
 #[test]
@@ -373,6 +402,21 @@ fn a_hangup_and_the_network_begin_the_series_anew() {
     // Never later than it would have been.
     forwards.restart_series(now + secs(53));
     assert_eq!(forwards.due(), Some(now + secs(55)));
+    // The intervals grow from the first again.
+    until(&mut forwards, now + secs(55));
+    forwards.stopped();
+    forwards.started();
+    forwards.restart_series(now + secs(60));
+    assert_eq!(forwards.due(), None, "nothing is refused yet");
+    refuse_remote(&mut forwards, &[2200], now + secs(60));
+    until(&mut forwards, now + secs(61));
+    assert_eq!(forwards.due(), Some(now + secs(65)));
+    until(&mut forwards, now + secs(65));
+    forwards.stopped();
+    forwards.started();
+    refuse_remote(&mut forwards, &[2200], now + secs(70));
+    until(&mut forwards, now + secs(71));
+    assert_eq!(forwards.due(), Some(now + secs(80)));
 
     // Also after the five attempts.
     let mut forwards = started(asked(&[2200, 2201], &[]));
@@ -386,6 +430,14 @@ fn a_hangup_and_the_network_begin_the_series_anew() {
     assert_eq!(forwards.due(), None);
     forwards.restart_series(START + secs(1000));
     assert_eq!(forwards.due(), Some(START + secs(1005)));
+    let mut tries = 0;
+    while !until(&mut forwards, START + secs(1000 + 90 * (tries + 1))).0.is_empty() {
+        tries += 1;
+        forwards.stopped();
+        forwards.started();
+        refuse_remote(&mut forwards, &[2200], START + secs(1000 + 90 * tries));
+    }
+    assert_eq!(tries, 5);
     // And nothing if nothing is refused.
     let mut forwards = started(asked(&[2200], &[]));
     forwards.restart_series(START);

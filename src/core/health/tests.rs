@@ -110,11 +110,17 @@ fn how_a_failure_is_logged() {
         let (verdict, actions) = tested(&mut health(monitoring), trigger, &failed(failure));
         let case = format!("{monitoring:?}, {trigger:?}, {failure:?}");
         assert_eq!(actions[0], Action::Log(level, text.into()), "{case}");
-        if failure == Failure::Foreign {
-            assert_eq!(warnings(actions.clone()).len(), 1, "{case}");
-        }
+        let advice = failure == Failure::Silent && trigger == Regular;
+        let advice = advice.then(|| Action::warning(messages::never_passed(monitoring, failure)));
+        assert_eq!(actions.get(1).filter(|action| matches!(action, Action::Log(Level::Warning, _))), advice.as_ref());
         let down = Action::info("port down, restarting ssh");
         assert_eq!(actions.last() == Some(&down), verdict == Verdict::Down, "{case}");
+    }
+    // Advice fits no stranger, however often he comes.
+    let mut proven = health(LOOP);
+    test(&mut proven, Regular, &PASSED);
+    for _ in 0..3 {
+        assert_eq!(test(&mut proven, Regular, &failed(Failure::Foreign)).1, ["how"]);
     }
     let passed = [Action::TouchPidFile, Action::debug("connection ok")];
     assert_eq!(tested(&mut health(LOOP), Regular, &PASSED).1, passed);
@@ -214,7 +220,9 @@ fn refusals_that_cost_the_session() {
             health.forward_refused(&mut actions);
         }
         health.ended(exit, &mut actions);
-        actions.contains(&Action::CloseMonitor)
+        let given_up = actions.contains(&Action::CloseMonitor);
+        assert_eq!(actions.contains(&Action::warning(messages::WITHOUT_MONITOR)), given_up);
+        given_up
     };
     for (first, second, given_up) in [
         ((true, COST), (true, COST), true),

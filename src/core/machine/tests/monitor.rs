@@ -59,7 +59,7 @@ fn stops_put_a_test_off_once_and_sleeps_always() {
         (Event::Slept, 10_000, 20_000),
         (Event::Slept, 20_000, 30_000),
     ] {
-        machine.handle(event.clone(), due + Duration::from_millis(millis));
+        assert_eq!(machine.handle(event.clone(), due + Duration::from_millis(millis)), []);
         assert_eq!(machine.due_at(Timer::Test), Some(due + Duration::from_millis(expected)), "{event:?} {millis}");
     }
 }
