@@ -188,3 +188,6 @@ fn leaves_descriptors(pick: &Pick) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

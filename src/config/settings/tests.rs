@@ -104,6 +104,18 @@ fn families() {
 }
 
 #[test]
+fn the_network_is_watched_unless_that_is_switched_off() {
+    let watched = |value| with("host", &[("AUTOSSH_NETWATCH", value)]).map(|settings| settings.rules.watch_network);
+    for (value, expected) in [("", true), ("yes", true), ("no", false)] {
+        assert_eq!(watched(value), Ok(expected), "{value}");
+    }
+    for value in ["off", "NO", " no", "0"] {
+        let text = format!("invalid AUTOSSH_NETWATCH {value:?}: give no, or yes (the default)");
+        assert_eq!(watched(value).unwrap_err().to_string(), text);
+    }
+}
+
+#[test]
 fn times() {
     let poll = |variables: &[(&str, &str)]| {
         let settings = of("-M 0 host", variables);
@@ -174,10 +186,15 @@ fn messages() {
 
 #[test]
 fn an_invalid_value_is_shown_with_what_would_be_right() {
-    let text = with("host", &[("AUTOSSH_POLL", "1.5")]).unwrap_err().to_string();
-    assert_eq!(text, "invalid AUTOSSH_POLL \"1.5\": give a whole number, 1 to 2147483647");
-    let text = with("host", &[("AUTOSSH_LOGLEVEL", "8")]).unwrap_err().to_string();
-    assert_eq!(text, "invalid AUTOSSH_LOGLEVEL \"8\": give a syslog level, 0 to 7");
+    for (name, value, wanted) in [
+        ("AUTOSSH_POLL", "1.5", "give a whole number, 1 to 2147483647"),
+        ("AUTOSSH_GATETIME", "-1", "give a whole number, 0 to 2147483647"),
+        ("AUTOSSH_MAXSTART", "many", "give a whole number, at most 2147483647"),
+        ("AUTOSSH_LOGLEVEL", "8", "give a syslog level, 0 to 7"),
+    ] {
+        let text = with("host", &[(name, value)]).unwrap_err().to_string();
+        assert_eq!(text, format!("invalid {name} {value:?}: {wanted}"));
+    }
 }
 
 /// A number, or what is nearly one.

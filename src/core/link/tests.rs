@@ -54,6 +54,7 @@ fn the_address_is_checked_when_the_network_has_settled() {
         link.network_changed(START + Duration::from_millis(millis));
     }
     assert_eq!(link.due(), Some(START + secs(5)), "put off no longer than that");
+    assert_eq!(link.take(START + Duration::from_millis(4999)), None);
     assert_eq!(link.take(START + secs(5)), Some(Due::Check));
     assert_eq!(link.checked(None), None);
     assert_eq!(link.due(), None);

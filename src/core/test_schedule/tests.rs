@@ -43,6 +43,10 @@ fn early_tests_grow_rare_until_one_passes() {
     assert_eq!(times, [1, 2, 4, 8, 16, 32, 64]);
     tests.passed();
     assert_eq!(tests.due(), START + secs(600));
+    for (millis, long) in [(29_999, false), (30_000, true)] {
+        assert_eq!(schedule(true).early_failed(START + Duration::from_millis(millis)), long, "{millis}");
+        assert!(!schedule(false).early_failed(START + Duration::from_millis(millis)), "it was no early test");
+    }
 }
 
 #[test]
