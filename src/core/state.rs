@@ -50,8 +50,8 @@ pub enum StopPhase {
 }
 
 impl State {
-    /// Whether autossh is exiting.
+    /// Whether autossh exits once ssh is gone.
     pub fn is_leaving(self) -> bool {
-        matches!(self, State::Over | State::Stopping { then: Then::Exit(_), .. })
+        matches!(self, State::Stopping { then: Then::Exit(_), .. })
     }
 }

@@ -160,7 +160,7 @@ impl Machine {
             (State::Waiting { .. }, Then::Exit(exit)) => self.exit(exit, actions),
             (State::Waiting { .. }, Then::Restart | Then::Retry) | (State::Over, _) => {}
         }
-        if !was_leaving && matches!(self.state, State::Stopping { then: Then::Exit(_), .. }) {
+        if !was_leaving && self.state.is_leaving() {
             // Another autossh that is started for this tunnel now may need the port at once.
             actions.push(Action::CloseMonitor);
             actions.push(Action::NotifyStopping);

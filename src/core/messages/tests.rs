@@ -76,3 +76,16 @@ fn phrases_that_filters_match() {
     assert_eq!(last_failure(ChildExit::Status(255), Some("refused")), "status 255, refused");
     assert_eq!(last_failure(ChildExit::Signal(9), None), "signal 9");
 }
+
+#[test]
+fn what_is_refused_is_named_once_and_waits_are_rounded_up() {
+    let here = "127.0.0.1:8080".parse().unwrap();
+    let port = || Listen::Port(2200);
+    let text = refused(&[port(), port(), Listen::Path("/a".into())], &[here, "[::1]:8080".parse().unwrap()]);
+    assert_eq!(text, "port 2200 on the server and /a on the server and port 8080 here");
+    for (millis, seconds) in [(0, "0 s"), (1000, "1 s"), (1001, "2 s")] {
+        let wait = Duration::from_millis(millis);
+        assert!(still_held("x", wait).ends_with(&format!("trying again in {seconds}")), "{millis}");
+        assert!(trying_again("x", wait).ends_with(&format!("trying again in {seconds}")), "{millis}");
+    }
+}

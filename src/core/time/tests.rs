@@ -13,6 +13,10 @@ fn eight_hours_of_suspend_are_noticed_once() {
     assert!(watch.slept(at(1020 + HOURS, 920)));
     assert!(!watch.slept(at(1030 + HOURS, 930)));
     assert!(watch.slept(at(1040 + 2 * HOURS, 940)));
+    // A second is enough, and a suspend before the start is none of ours.
+    assert!(SleepWatch::new(at(1000, 900)).slept(at(1011, 910)));
+    assert!(SleepWatch::new(at(5 + HOURS, 5)).slept(at(12 + HOURS, 10)));
+    assert!(!SleepWatch::new(at(5 + HOURS, 5)).slept(at(10 + HOURS, 10)));
 }
 
 #[test]

@@ -132,6 +132,16 @@ fn an_outage_is_one_warning_and_one_line_when_it_is_over() {
     }
     let text = "ssh has failed 6 times in a row (last: status 255, Connection refused), next start in 2.0 s";
     assert_eq!(all, [Action::warning(text)]);
+    // One failure is enough if the starts were frequent for other reasons.
+    let mut restarted = running(rules(OFF, no_gate));
+    for _ in 0..5 {
+        restarted.handle(Event::Restart, START);
+        restarted.handle(exited(ChildExit::Status(255)), START);
+        restarted.handle(Event::Tick, START);
+        restarted.handle(Event::Started(42), START);
+    }
+    let text = "ssh has failed 1 times in a row (last: status 255), next start in 2.0 s";
+    assert_eq!(warnings(restarted.handle(exited(ChildExit::Status(255)), START)), [Action::warning(text)]);
     // What follows it is not worth one.
     let (mut warned, until) = waiting();
     warned.handle(Event::Tick, until);
