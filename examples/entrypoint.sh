@@ -10,4 +10,4 @@ set -eu
 
 # Adds -N, logs to stdout, and restarts ssh after status 0 too.
 export AUTOSSH_NTSERVICE=yes AUTOSSH_GATETIME="${AUTOSSH_GATETIME:-0}"
-exec autossh -o BatchMode=yes "$@" "$DESTINATION"
+exec autossh -o BatchMode=yes -o ConnectTimeout=30 "$@" "$DESTINATION"

@@ -13,6 +13,7 @@ use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, 
 
 use crate::sys::signals::{Notice, Signals};
 use crate::sys::system;
+use crate::text::error_text;
 use autossh_core::event::Exit;
 
 /// How often the caller looks for the report where poll(2) fails.
@@ -46,7 +47,8 @@ pub struct Readiness {
 /// No pipe, no process, or no signals for the caller.
 pub fn daemonize() -> io::Result<ForkSide> {
     let (read, write) = system::pipe(OFlag::O_NONBLOCK)?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {}", error_text(&error))))?;
     match duplicate()? {
         ForkResult::Child => {
             drop(read);

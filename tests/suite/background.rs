@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{
-    Autossh, Start, has, install_script, is_gone, needs, output, port_pair, process_state, program, scripted_ssh,
-    wait_for,
+    Autossh, Start, has, install_script, is_gone, is_root, needs, output, port_pair, process_state, program,
+    scripted_ssh, wait_for,
 };
 use crate::{case, table};
 
@@ -158,6 +158,18 @@ table!(
         assert!(!pid_file.exists());
     }
 );
+
+case!(a_machine_without_dev_null_is_named_as_the_reason, Beyond, {
+    if !needs("root", is_root()) {
+        return;
+    }
+    let bare = "mount -t tmpfs none /dev && exec \"$@\"";
+    let before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", bare, "sh"];
+    let mut running = Autossh::run_by(&before, ["-f", "-M", "0", "host"], "hang").run();
+    assert_eq!(running.status(), 1);
+    assert!(running.stderr().contains("/dev/null: No such file or directory"), "{}", running.stderr());
+    assert!(running.starts().is_empty());
+});
 
 case!(there_is_no_gate_in_the_background, Same, {
     let running = autossh("exit 1\nexit 255\nhang").env("AUTOSSH_GATETIME", "30").start();

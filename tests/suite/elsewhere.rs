@@ -94,7 +94,8 @@ case!(the_property_list_for_launchd, Beyond, {
         autossh = autossh.env(name, value);
     }
     let running = autossh.start();
-    let expected = ["-N", "-o", "BatchMode=yes", "-R", "2200:localhost:22", "user@host.example.org"];
+    let expected =
+        ["-N", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-R", "2200:localhost:22", "user@host.example.org"];
     assert_eq!(running.wait_start(1).args()[4..], expected);
     running.wait_start(2);
     assert!(running.stderr().contains("starting ssh (count 2)"), "{}", running.stderr());

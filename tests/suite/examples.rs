@@ -93,7 +93,7 @@ case!(the_entrypoint_of_a_container, Beyond, {
     let before = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
     let Some((server, autossh, port, forward)) = tunnel(&before, "entrypoint.sh", &["-R", "FORWARD"]) else { return };
     let mut running = autossh.own_log().start();
-    let expected = ["-N", "-o", "BatchMode=yes", "-R", &forward, "127.0.0.1"];
+    let expected = ["-N", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-R", &forward, "127.0.0.1"];
     assert_eq!(running.wait_start(1).args()[4..], expected);
     wait_greeting(port);
     server.signal_sessions(Signal::SIGKILL);

@@ -177,6 +177,16 @@ case!(a_name_that_cannot_be_resolved_is_given_up_within_the_gate, Same, {
     assert!(running.stderr().contains("no-such-host.invalid"));
 });
 
+case!(a_server_that_says_nothing_is_left_with_a_connect_timeout, Same, {
+    // Its kernel takes the connection.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let Some(server) = Server::here("") else { return };
+    let args = ["-M", "0", "-N", "-o", "ConnectTimeout=1", "-p", &port, "127.0.0.1"];
+    let running = server.autossh(&args).env("AUTOSSH_GATETIME", "0").start();
+    assert_eq!(running.wait_start(2).args(), args[2..]);
+});
+
 case!(the_real_ssh_parses_the_rewritten_arguments_as_we_do, Beyond, {
     // How the real ssh understands its arguments, as far as -G shows it.
     for typed in
