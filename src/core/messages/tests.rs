@@ -13,6 +13,7 @@ fn refusal_is_named_only_where_the_server_refused() {
         assert!(said.contains(text), "{failure:?}: {said}");
         let refused = matches!(failure, Failure::NoListener | Failure::Closed);
         assert_eq!(said.contains("seems to be refused"), refused, "{said}");
+        assert_eq!(said.ends_with("; -M 0 with ServerAliveInterval works there"), refused, "{said}");
     }
 }
 

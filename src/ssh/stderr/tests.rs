@@ -107,6 +107,35 @@ fn ssh_is_held_back_while_our_stderr_is_full_and_its_last_words_are_kept() {
     assert!(last.ends_with(REFUSED) && wants(&stderr).is_empty());
 }
 
+#[test]
+fn what_is_waiting_is_written_before_autossh_exits() {
+    let (mut ours, end) = blocking_pipe();
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    let mut stderr = SshStderr::passed_on(end.as_fd()).unwrap();
+    let mut ssh = attach(&mut stderr);
+    let twin = crate::sys::fd::nonblocking_twin(end.as_fd()).unwrap();
+    let mut full = Vec::new();
+    while let Ok(count) = nix::unistd::write(&twin, &[b'v'; 1000]) {
+        full.resize(full.len() + count, 0);
+    }
+    ssh.write_all(REFUSED).unwrap();
+    advance(&mut stderr);
+    assert!(wants(&stderr).contains(&PollFlags::POLLOUT));
+    ours.read_exact(&mut full).unwrap();
+    stderr.flush();
+    let mut seen = vec![0; REFUSED.len()];
+    ours.read_exact(&mut seen).unwrap();
+    assert_eq!(seen, REFUSED);
+}
+
+#[test]
+fn a_pipe_that_cannot_be_read_is_closed() {
+    let mut stderr = SshStderr::for_log();
+    stderr.attach(File::open("/").unwrap()).unwrap();
+    assert_eq!(advance(&mut stderr), [SshOutput::Unreadable("Is a directory".into())]);
+    assert_eq!(wants(&stderr), []);
+}
+
 /// What happens between ssh, us and our stderr.
 #[derive(Clone, Debug)]
 enum Step {
