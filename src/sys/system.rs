@@ -23,7 +23,7 @@ mod netlink;
 #[cfg(target_os = "linux")]
 use linux as own;
 #[cfg(target_os = "linux")]
-pub use netlink::NetworkWatch;
+use netlink as changes;
 #[cfg(target_os = "linux")]
 mod sock_diag;
 #[cfg(not(target_os = "linux"))]
@@ -54,7 +54,12 @@ mod routing;
 #[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
 mod routing_socket;
 #[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
-pub use routing_socket::NetworkWatch;
+use routing_socket as changes;
+
+#[cfg(not(any(target_os = "netbsd", target_os = "openbsd")))]
+mod network_watch;
+#[cfg(not(any(target_os = "netbsd", target_os = "openbsd")))]
+pub use network_watch::NetworkWatch;
 
 #[cfg(any(portable, not(target_os = "linux")))]
 mod portable;

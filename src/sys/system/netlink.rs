@@ -1,9 +1,8 @@
 //! rtnetlink(7): network changes that may restore connectivity (autossh(1), THE NETWORK).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
+use nix::sys::socket::{self, AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType};
 
 /// Links, addresses and routes.
 const GROUPS: u32 = (libc::RTMGRP_LINK
@@ -22,45 +21,19 @@ const LINK_FLAGS: usize = 8;
 /// Offset of the type in `struct rtmsg`.
 const ROUTE_TYPE: usize = 7;
 
-/// A socket that receives network changes from the kernel.
-#[derive(Debug)]
-pub struct NetworkWatch(OwnedFd);
-
-impl NetworkWatch {
-    /// Begins to listen; `None` if the kernel does not permit it, as in some containers.
-    pub fn listen() -> Option<NetworkWatch> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).ok()?;
-        socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS)).ok()?;
-        Some(NetworkWatch(socket))
-    }
-
-    /// Reads all pending messages. Returns whether one of them may restore connectivity.
-    pub fn has_changed(&self) -> bool {
-        // A longer message is cut; what we look at is at its beginning.
-        let mut buffer = [0; 1024];
-        let mut changed = false;
-        loop {
-            match socket::recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => return changed,
-                Ok(count) => changed |= may_restore_connectivity(buffer.get(..count).unwrap_or_default()),
-                // Messages were lost because the socket buffer was full.
-                Err(Errno::ENOBUFS) => changed = true,
-                Err(Errno::EINTR) => {}
-                Err(_) => return changed,
-            }
-        }
-    }
-}
-
-impl AsFd for NetworkWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+/// A socket for changes of links, addresses and routes.
+///
+/// # Errors
+/// The kernel does not permit it.
+pub fn subscribe() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+    Ok(socket)
 }
 
 /// Whether one of these messages reports a link that is up, a non-local address, or a route.
-fn may_restore_connectivity(mut messages: &[u8]) -> bool {
+pub fn may_restore(mut messages: &[u8]) -> bool {
     while let Some(length) = number(messages, 0).and_then(|length| usize::try_from(length).ok()) {
         if length < HEADER {
             return false;

@@ -33,7 +33,7 @@ fn route(kind: u16, route_type: u8) -> Vec<u8> {
 const UP: i32 = libc::IFF_UP | libc::IFF_RUNNING;
 
 #[test]
-fn what_may_restore_connectivity_and_what_cannot() {
+fn what_may_restore_and_what_cannot() {
     for (bytes, expected) in [
         (link(libc::RTM_NEWLINK, UP), true),
         (link(libc::RTM_NEWLINK, libc::IFF_UP), false),
@@ -51,7 +51,7 @@ fn what_may_restore_connectivity_and_what_cannot() {
         ([address(libc::RTM_DELADDR, 0), route(libc::RTM_NEWROUTE, libc::RTN_UNICAST)].concat(), true),
         ([address(libc::RTM_DELADDR, 0), route(libc::RTM_DELROUTE, libc::RTN_UNICAST)].concat(), false),
     ] {
-        assert_eq!(may_restore_connectivity(&bytes), expected, "{bytes:?}");
+        assert_eq!(may_restore(&bytes), expected, "{bytes:?}");
     }
 }
 
@@ -60,7 +60,7 @@ fn of_a_message_that_was_cut_the_beginning_counts() {
     for (flags, expected) in [(UP, true), (0, false)] {
         let mut long = link(libc::RTM_NEWLINK, flags);
         long[..4].copy_from_slice(&100_000_u32.to_ne_bytes());
-        assert_eq!(may_restore_connectivity(&long), expected);
+        assert_eq!(may_restore(&long), expected);
     }
 }
 
@@ -70,11 +70,11 @@ fn lengths_that_lie_are_harmless() {
     for length in [0_u32, 1, 15, 16, 17, 1000, u32::MAX] {
         let mut bytes = whole.clone();
         bytes[..4].copy_from_slice(&length.to_ne_bytes());
-        assert!(!may_restore_connectivity(&bytes), "{length}");
+        assert!(!may_restore(&bytes), "{length}");
     }
     // Where a message with such a length ends is not known.
     let lie = [8_u32.to_ne_bytes(), [0; 4]].concat();
-    assert!(!may_restore_connectivity(&[lie, link(libc::RTM_NEWLINK, UP)].concat()));
+    assert!(!may_restore(&[lie, link(libc::RTM_NEWLINK, UP)].concat()));
 }
 
 /// Any message that we look into, and whether it may restore connectivity.
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn one_message_is_enough_wherever_it_is(messages in vec(a_message(), 0..6)) {
         let bytes: Vec<u8> = messages.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
-        prop_assert_eq!(may_restore_connectivity(&bytes), messages.iter().any(|(_, restores)| *restores));
+        prop_assert_eq!(may_restore(&bytes), messages.iter().any(|(_, restores)| *restores));
     }
 
     #[test]
@@ -125,16 +125,16 @@ proptest! {
         }
         // Cut, or with one byte changed, be it of a length.
         let (end, place) = (end % bytes.len(), place % bytes.len());
-        let cut = may_restore_connectivity(&bytes[..end]);
-        prop_assert!(!cut || may_restore_connectivity(&bytes));
+        let cut = may_restore(&bytes[..end]);
+        prop_assert!(!cut || may_restore(&bytes));
         bytes[place] = byte;
-        prop_assert!(!may_restore_connectivity(&bytes[..place]) || may_restore_connectivity(&bytes));
+        prop_assert!(!may_restore(&bytes[..place]) || may_restore(&bytes));
     }
 
     #[test]
     fn any_bytes_can_be_read(words in vec(prop_oneof![0..40_u32, Just(16), any::<u32>()], 0..40), end in 0..160_usize) {
         let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
         let cut = &bytes[..end.min(bytes.len())];
-        prop_assert!(!may_restore_connectivity(cut) || may_restore_connectivity(&bytes));
+        prop_assert!(!may_restore(cut) || may_restore(&bytes));
     }
 }
