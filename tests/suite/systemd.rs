@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Autossh, Server, pass, port_pair, program, wait_for, wait_greeting};
+use crate::harness::{
+    Autossh, Server, install_script, is_root, needs, pass, port_pair, program, wait_for, wait_greeting,
+};
 use crate::{case, table};
 
 /// systemd's end of NOTIFY_SOCKET.
@@ -85,6 +87,25 @@ case!(an_ssh_whose_forward_is_refused_is_not_up, Beyond, {
     // It is ready after 30 s in any case.
     assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     wait_greeting(port);
+});
+
+case!(without_proc_an_ssh_that_lives_is_up, Beyond, {
+    if !needs("root", is_root()) {
+        return;
+    }
+    let hide = "mount -t tmpfs none /proc && exec \"$@\"";
+    let before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, "sh"];
+    let (unstarted, mut notify_socket) =
+        with_notify_socket(Autossh::run_by(&before, ["-M", "0", "-N", "host"], "").own_log());
+    let (ssh, log) = (unstarted.path("ssh"), unstarted.path("own-log"));
+    install_script("#!/bin/sh\nexec sleep 1000\n", &ssh);
+    let begin = Instant::now();
+    let mut running = unstarted.env("AUTOSSH_PATH", &ssh).env("AUTOSSH_LOGFILE", log).start();
+    notify_socket.wait("READY=1");
+    // It is ready after 30 s in any case.
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.status(), 128 + 15, "{}", running.story());
 });
 
 case!(an_ssh_that_does_not_live_for_a_second_is_not_up, Beyond, {
