@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes system calls of autossh fail, one by one: a start, tests, -f, waits, a deaf ssh. Fails if autossh hangs, spins, leaves
+# Makes system calls of autossh fail, one by one: a start, tests, -f, waits, systemd, a deaf ssh. Fails if autossh hangs, spins, leaves
 # a process behind or ends without a reason.
 #
 #   sh tests/inject.sh             every fault, which takes some minutes

@@ -21,7 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The socket that NOTIFY_SOCKET names, if that is meant for us, and what it has not taken yet.
 #[derive(Debug)]
 pub struct Notifier {
-    target: Option<(UnixDatagram, SocketAddr)>,
+    address: Option<SocketAddr>,
+    /// To send from, as soon as one can be had.
+    socket: Option<UnixDatagram>,
     unsent: VecDeque<Message>,
     pause: Duration,
     retry_at: Option<Time>,
@@ -55,21 +57,16 @@ impl Notifier {
 
     /// The notifier for the value of NOTIFY_SOCKET.
     fn new(address: Option<&OsStr>) -> Notifier {
-        let target = address.and_then(|address| {
-            let address = match address.as_bytes().split_first()? {
-                (b'@', name) => abstract_address(name)?,
-                _ => SocketAddr::from_pathname(address).ok()?,
-            };
-            let socket = UnixDatagram::unbound().ok()?;
-            socket.set_nonblocking(true).ok()?;
-            Some((socket, address))
+        let address = address.and_then(|address| match address.as_bytes().split_first()? {
+            (b'@', name) => abstract_address(name),
+            _ => SocketAddr::from_pathname(address).ok(),
         });
-        Notifier { target, unsent: VecDeque::new(), pause: FIRST_PAUSE, retry_at: None }
+        Notifier { address, socket: None, unsent: VecDeque::new(), pause: FIRST_PAUSE, retry_at: None }
     }
 
     /// Whether there is such a socket.
     pub fn is_heard(&self) -> bool {
-        self.target.is_some()
+        self.address.is_some()
     }
 
     /// The service is ready.
@@ -110,26 +107,40 @@ impl Notifier {
 
     /// The same when autossh exits, without waiting.
     pub fn send(&mut self) {
-        while let Some(message) = self.unsent.front() {
-            if let Some((socket, address)) = &self.target {
-                let sent = match message {
-                    Message::Ready => socket.send_to_addr(b"READY=1", address),
-                    Message::Stopping => socket.send_to_addr(b"STOPPING=1", address),
-                    Message::Status(text) => socket.send_to_addr(format!("STATUS={text}").as_bytes(), address),
-                };
-                if sent.is_err_and(|error| is_full(&error)) {
-                    return;
-                }
+        while let Some(message) = self.unsent.pop_front() {
+            if !self.is_sent(&message) {
+                self.unsent.push_front(message);
+                return;
             }
-            self.unsent.pop_front();
         }
     }
+
+    /// Sends one, and returns whether that is done; if not, it may work later.
+    fn is_sent(&mut self, message: &Message) -> bool {
+        let Some(address) = &self.address else { return true };
+        if self.socket.is_none() {
+            self.socket = open().ok();
+        }
+        let Some(socket) = &self.socket else { return false };
+        let sent = match message {
+            Message::Ready => socket.send_to_addr(b"READY=1", address),
+            Message::Stopping => socket.send_to_addr(b"STOPPING=1", address),
+            Message::Status(text) => socket.send_to_addr(format!("STATUS={text}").as_bytes(), address),
+        };
+        !sent.is_err_and(|error| is_full(&error))
+    }
+}
+
+fn open() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Whether the socket may take the message later. Other errors mean that nobody receives it.
 fn is_full(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR))
+    matches!(errno, Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR | Errno::EPERM))
 }
 
 #[cfg(test)]

@@ -1,5 +1,12 @@
 //! What autossh does while a system call of it fails.
 
+use std::fs::File;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 
 use super::play::{Play, Stop};
@@ -29,6 +36,28 @@ fn background(before: &[&str], script: &str) -> Autossh {
     let autossh = Autossh::run_by(before, ["-M", "0", "-f", "-N", "host"], script);
     let pid_file = autossh.path("pid");
     autossh.env("AUTOSSH_PIDFILE", pid_file)
+}
+
+/// Without a monitor, with an ssh that is connected, and with a NOTIFY_SOCKET: what arrives there is in the file `notified`,
+/// a line each.
+fn notifying(before: &[&str]) -> Autossh {
+    let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let autossh = plain(before, &format!("connect {};hang", server.local_addr().unwrap().port()));
+    let path = autossh.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut file = File::create(autossh.path("notified")).unwrap();
+    let autossh = autossh.env("NOTIFY_SOCKET", &path);
+    thread::spawn(move || {
+        let mut message = [0; 4096];
+        while path.exists() {
+            if let Ok(count) = socket.recv(&mut message) {
+                file.write_all(&[&message[..count], b"\n"].concat()).unwrap();
+            }
+        }
+        drop(server);
+    });
+    autossh
 }
 
 /// An ssh that fails, at once unless 1.4g would miss that.
@@ -98,6 +127,22 @@ pub const SCENARIOS: &[Scenario] = &[
             let starts = play.running.starts().len();
             play.signal(Signal::SIGUSR1);
             play.until_start(starts + 1)
+        },
+    },
+    Scenario {
+        name: "service",
+        background: false,
+        reference: false,
+        logs: &["starting ssh (count 1)", "ssh child pid is"],
+        autossh: notifying,
+        play: |play| {
+            play.until_start(1)?;
+            let up = |running: &Running| {
+                let messages = running.text("notified");
+                messages.lines().any(|line| line == "READY=1") && messages.contains("STATUS=ssh ")
+            };
+            play.until("READY=1 and a status", up)?;
+            play.rests()
         },
     },
     Scenario {
