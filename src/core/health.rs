@@ -286,10 +286,8 @@ impl Health {
 
     /// Logs once, for each kind of failure, what it means.
     fn log_never_passed(&mut self, failure: Failure, actions: &mut Vec<Action>) {
-        // Both mean that forwarding is refused.
-        let kind = if failure == Failure::NoListener { Failure::Closed } else { failure };
-        if !self.proven && kind != Failure::Foreign && !self.logged.never_passed.contains(&kind) {
-            self.logged.never_passed.push(kind);
+        if !self.proven && failure != Failure::Foreign && !self.logged.never_passed.contains(&failure) {
+            self.logged.never_passed.push(failure);
             actions.push(Action::warning(messages::never_passed(self.monitoring, failure)));
         }
     }

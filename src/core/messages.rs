@@ -30,6 +30,11 @@ pub fn never_passed(monitoring: Monitoring, failure: Failure) -> String {
         _ => "ssh is restarted at each test",
     };
     match (failure, monitoring) {
+        (Failure::NoListener, _) => format!(
+            "no connection test has passed so far: ssh does not listen on the monitor's port here, so it has not logged in \
+             (ConnectTimeout limits how long it waits for a silent server) or its forwards are switched off \
+             (ClearAllForwardings); {meanwhile}"
+        ),
         (Failure::Silent, _) => format!(
             "no connection test has passed so far: nothing comes back in time, so the connection is dead or slow; \
              {meanwhile}"
@@ -51,7 +56,7 @@ fn forwarding_refused(monitoring: Monitoring, meanwhile: &str) -> String {
     };
     format!(
         "no connection test has passed so far: forwarding seems to be refused on the server (AllowTcpForwarding, \
-         permitopen or permitlisten{taken}) or switched off here (ClearAllForwardings); {meanwhile}; -M 0 with \
+         permitopen or permitlisten{taken}); {meanwhile}; -M 0 with \
          ServerAliveInterval works there"
     )
 }

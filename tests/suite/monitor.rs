@@ -334,6 +334,7 @@ table!(
         ("relay silent", false, "the connection is dead or slow"),
         ("relay closed", true, "forwarding seems to be refused"),
         ("relay silent", true, "the connection is dead or slow"),
+        ("hang", false, "it has not logged in"),
         ("relay garbled", true, "port 7 is no echo service"),
     ],
     |(script, echoed, cause)| {

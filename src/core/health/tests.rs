@@ -165,6 +165,7 @@ fn what_has_never_passed_is_explained_once_for_each_kind() {
     for (failure, count) in [
         (Failure::Closed, 1),
         (Failure::Closed, 1), // Another one: session after session.
+        (Failure::NoListener, 1),
         (Failure::NoListener, 0),
         (Failure::Silent, 1),
         (Failure::Silent, 0),
