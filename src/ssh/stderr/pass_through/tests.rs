@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::ssh::stderr::tests::blocking_pipe;
@@ -51,9 +52,10 @@ fn what_is_left_behind_is_bounded() {
         pass_through.push(&[b'x'; 8 * 1024]);
     }
     assert_eq!(pass_through.waiting.len(), MAX_WAITING);
-    // Returns although nobody reads.
+    // Returns although nobody reads, but not before it has waited.
+    let begin = Instant::now();
     pass_through.flush();
-    assert!(pass_through.is_waiting());
+    assert!(pass_through.is_waiting() && begin.elapsed() >= Duration::from_millis(FLUSH_TIME.into()));
 }
 
 #[test]

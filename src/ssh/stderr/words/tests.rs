@@ -100,6 +100,21 @@ fn an_address() -> impl Strategy<Value = SocketAddr> {
 
 const PHRASE: &str = "Warning: remote port forwarding failed for listen port ";
 
+#[test]
+fn what_verbose_lines_begin_with() {
+    for (line, expected) in [
+        ("debug1: Connection established.", true),
+        ("debug3: ", true),
+        ("debug1 x", false),
+        ("debugx: y", false),
+        ("debug1:x", false),
+        ("debug", false),
+        ("Warning: debug1: x", false),
+    ] {
+        assert_eq!(is_debug(line.as_bytes()), expected, "{line}");
+    }
+}
+
 proptest! {
     #![proptest_config(cases(4_000))]
 
