@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes system calls of autossh fail, one by one: a start, tests, -f, waits, systemd, a deaf ssh. Fails if autossh hangs, spins, leaves
-# a process behind or ends without a reason.
+# Makes system calls of autossh fail, one by one: a start, tests, -f, waits, systemd, syslog, a deaf ssh. Fails if autossh hangs,
+# spins, leaves a process behind or ends without a reason.
 #
 #   sh tests/inject.sh             every fault, which takes some minutes
 #   sh tests/inject.sh SECONDS     as many as fit into this time, one of each kind first

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::play::{Play, Stop};
 use crate::harness::{Autossh, Running, is_ours, port_pair};
+use crate::logs::syslog::OWN_DEV;
 
 /// A stretch of autossh's life.
 pub struct Scenario {
@@ -38,16 +40,28 @@ fn background(before: &[&str], script: &str) -> Autossh {
     autossh.env("AUTOSSH_PIDFILE", pid_file)
 }
 
-/// Without a monitor, with an ssh that is connected, and with a NOTIFY_SOCKET: what arrives there is in the file `notified`,
-/// a line each.
+/// Without a monitor, with an ssh that is connected, and with a NOTIFY_SOCKET: what arrives there is in the file `notified`.
 fn notifying(before: &[&str]) -> Autossh {
     let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let autossh = plain(before, &format!("connect {};hang", server.local_addr().unwrap().port()));
     let path = autossh.path("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
+    keep(UnixDatagram::bind(&path).unwrap(), autossh.path("notify"), autossh.path("notified"), server);
+    autossh.env("NOTIFY_SOCKET", &path)
+}
+
+/// With a syslogd, which writes what it receives to the file `log`.
+fn with_syslogd(before: &[&str]) -> Autossh {
+    let setup = format!("target=$PWD/syslog && {OWN_DEV} && exec \"$@\"");
+    let contained = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &setup, "sh"];
+    let autossh = plain(&[&contained, before].concat(), "hang").own_log();
+    keep(UnixDatagram::bind(autossh.path("syslog")).unwrap(), autossh.path("syslog"), autossh.path("log"), ());
+    autossh
+}
+
+/// Appends what arrives at this socket to a file, a line each, and keeps something else, as long as the socket is there.
+fn keep(socket: UnixDatagram, path: PathBuf, file: PathBuf, kept: impl Send + 'static) {
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let mut file = File::create(autossh.path("notified")).unwrap();
-    let autossh = autossh.env("NOTIFY_SOCKET", &path);
+    let mut file = File::create(file).unwrap();
     thread::spawn(move || {
         let mut message = [0; 4096];
         while path.exists() {
@@ -55,9 +69,8 @@ fn notifying(before: &[&str]) -> Autossh {
                 file.write_all(&[&message[..count], b"\n"].concat()).unwrap();
             }
         }
-        drop(server);
+        drop(kept);
     });
-    autossh
 }
 
 /// An ssh that fails, at once unless 1.4g would miss that.
@@ -142,6 +155,20 @@ pub const SCENARIOS: &[Scenario] = &[
                 messages.lines().any(|line| line == "READY=1") && messages.contains("STATUS=ssh ")
             };
             play.until("READY=1 and a status", up)?;
+            play.rests()
+        },
+    },
+    Scenario {
+        name: "syslog",
+        background: false,
+        reference: false,
+        logs: &["starting ssh (count 1)", "ssh child pid is", "starting ssh (count 2)"],
+        autossh: with_syslogd,
+        play: |play| {
+            play.until_start(1)?;
+            play.rests()?;
+            play.signal(Signal::SIGUSR1);
+            play.until_start(2)?;
             play.rests()
         },
     },
