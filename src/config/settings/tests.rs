@@ -96,6 +96,7 @@ fn families() {
         ("-4 -o AddressFamily=inet6 host", Family::V4),
         ("-o AddressFamily=inet6 -4 host", Family::V4),
         ("-o Other=inet6 host", Family::V4),
+        ("-i AddressFamily=inet6 host", Family::V4),
         ("host -6", Family::V6),
         ("host cmd -6", Family::V4),
     ] {
