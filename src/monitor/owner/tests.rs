@@ -43,6 +43,7 @@ fn who_takes_the_connection() {
         (&[(TARGET, "127.0.0.1:40001", Established, 7, 5)], None),
         // A listener comes before.
         (&[(TARGET, NONE, Listening, 8, 1), (TARGET, OWN, Established, 7, 5)], Some(8)),
+        (&[("0.0.0.0:20000", NONE, Listening, 8, 1), (TARGET, OWN, Established, 7, 5)], Some(8)),
     ] {
         assert_eq!(taker(rows), uid, "{rows:?}");
     }
