@@ -34,6 +34,9 @@ fn what_is_ours_is_taken_out() {
         ("-v -M 5 -4 -M 6 host", Some("6"), false, 1, "-v -4 host"),
         ("-M 20000 -- -M -N host", Some("20000"), false, 0, "-M -N host"),
         ("-- -f host -M 5", None, false, 0, "-f host -M 5"),
+        ("-- -N -- host -M 5", None, false, 0, "-N -- host -M 5"),
+        ("-- -- -N -M 5", None, false, 0, "-- -N -M 5"),
+        ("--foM host", None, false, 0, "--foM host"),
         ("host tail -f x", None, false, 0, "host tail -f x"),
         ("host cmd -M 9", None, false, 0, "host cmd -M 9"),
         ("host -- cmd -f", None, false, 0, "host -- cmd -f"),
@@ -64,6 +67,18 @@ fn sshs_options_are_known_with_their_values() {
     assert_eq!(read.options, expected.map(|(letter, value)| (letter.as_bytes()[0], OsString::from(value))));
     let has = |letter| read.options.iter().any(|(given, _)| *given == letter);
     assert!(has(b'L') && !has(b'6'));
+    // After our own -- too, until ssh's; a digit that is a value is none.
+    for (given, expected) in [
+        ("-- -4 host -6 cmd -N", &b"46"[..]),
+        ("-- -4 -- host -6", b"4"),
+        ("-- -4 host -- -6", b"4"),
+        ("-- -- -4 -6", b""),
+        ("-K60 host", b"K"),
+        ("-K6N host", b"K6N"),
+    ] {
+        let letters: Vec<u8> = self::read(given).options.into_iter().map(|(letter, _)| letter).collect();
+        assert_eq!(letters, expected, "{given}");
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn who_takes_the_connection() {
         (&[("[::]:20000", "[::]:0", Listening, 7, 1)], Some(7)),
         (&[(TARGET, "[::]:0", Listening, 8, 1), ("[::]:20000", "[::]:0", Listening, 7, 1)], Some(8)),
         (&[("[::]:20000", "[::]:0", Listening, 7, 1), ("0.0.0.0:20000", NONE, Listening, 8, 1)], Some(8)),
+        (&[("[::]:20000", "[::]:0", Listening, 9, 1), ("0.0.0.0:20000", NONE, Listening, 8, 1)], Some(8)),
         // Without a listener, the connection that it took.
         (&[(TARGET, OWN, Established, 7, 5)], Some(7)),
         // One that nobody has accepted yet has no user.
@@ -73,6 +74,17 @@ fn what_listens_here_is_ours() {
     // ... or nobody is there any more.
     drop(taken);
     assert_eq!(every_way(), [None; 3]);
+}
+
+#[test]
+fn whoever_has_closed_his_connection_is_a_stranger() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (taken, _) = listener.accept().unwrap();
+    let mut judge = Judge::new();
+    assert!(!judge.is_stranger(&taken));
+    drop(stream);
+    assert_eq!(judge.is_stranger(&taken), judge.sockets.is_some(), "it is nobody's any more");
 }
 
 #[test]
