@@ -67,7 +67,9 @@ fn ports() {
 
 #[test]
 fn ports_that_are_refused() {
-    for port in ["", "x", "-1", "65535", "65536", "1x", "1 2", "0x10", "1:", ":1", "0:7", "1:0", "1:65536", "1:2:3"] {
+    for port in
+        ["", "x", "-1", "65535", "65536", "1x", "1 2", "0x10", "1:", ":1", "0:7", "1:0", "1:65536", "65535:7", "1:2:3"]
+    {
         assert!(with("host", &[("AUTOSSH_PORT", port)]).is_err() || port.is_empty(), "{port:?}");
         let line = CommandLine { port: Some(port.into()), ..CommandLine::default() };
         assert_eq!(resolve(line, |_| None).unwrap_err().name, "-M", "{port:?}");
