@@ -50,7 +50,7 @@ impl Lines {
         }
     }
 
-    /// The stream has ended.
+    /// The stream has ended: nothing follows.
     pub fn finish(&mut self, take: &mut dyn FnMut(SshOutput)) {
         self.say_left_out(take);
         if !self.line.is_empty() {
@@ -58,7 +58,6 @@ impl Lines {
             if self.for_log {
                 take(SshOutput::Line(self.text_for_log()));
             }
-            self.line.clear();
         }
     }
 
