@@ -69,6 +69,17 @@ fn picked_ports_are_kept_from_other_autossh_until_ssh_has_them() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", not(portable)))]
+fn ports_that_are_taken_are_passed_over() {
+    let taken: Vec<Pick> = (0..200).map(|_| pick(HERE).unwrap()).collect();
+    // About nine of these come upon one.
+    for _ in 0..1000 {
+        let port = pick(HERE).unwrap().port;
+        assert!(taken.iter().all(|other| other.port != port));
+    }
+}
+
+#[test]
 fn a_given_port_is_free_unless_somebody_listens_there() {
     let picked = pick(HERE).unwrap();
     let port = picked.port;
