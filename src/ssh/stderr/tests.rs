@@ -46,6 +46,7 @@ fn lines_for_the_log() {
     drop(ssh);
     assert_eq!(advance(&mut stderr), [SshOutput::Line("unfinished".into())]);
     assert_eq!((wants(&stderr), stderr.last_line().as_deref()), (vec![], Some("unfinished")));
+    stderr.ssh_exited(Time::ZERO, &mut |output| panic!("{output:?}"));
     // Of the next ssh nothing is known yet.
     let _ssh = attach(&mut stderr);
     assert_eq!(stderr.last_line(), None);
