@@ -130,6 +130,18 @@ fn what_is_waiting_is_written_before_autossh_exits() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn more_than_is_read_at_a_time_is_read_the_next_time() {
+    let mut stderr = SshStderr::for_log();
+    let mut ssh = attach(&mut stderr);
+    fcntl(&ssh, FcntlArg::F_SETPIPE_SZ(1 << 18)).unwrap();
+    ssh.write_all(&vec![b'v'; 200_000]).unwrap();
+    ssh.write_all(b"\r\nlast words\r\n").unwrap();
+    assert_eq!((advance(&mut stderr), wants(&stderr)), (vec![], vec![PollFlags::POLLIN]));
+    assert_eq!(advance(&mut stderr).last(), Some(&SshOutput::Line("last words".into())));
+}
+
+#[test]
 fn a_pipe_that_cannot_be_read_is_closed() {
     let mut stderr = SshStderr::for_log();
     stderr.attach(File::open("/").unwrap()).unwrap();
