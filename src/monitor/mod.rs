@@ -38,6 +38,8 @@ pub struct Monitor {
     /// Where the answers of a loop arrive. An automatic one has it while there is an ssh.
     listener: Option<Listener>,
     test: Option<Test>,
+    /// The ssh of the last forwards has passed a test.
+    has_passed: bool,
     node: OsString,
     text: OsString,
     net_timeout: Duration,
@@ -74,6 +76,7 @@ impl Monitor {
             ports,
             loopback,
             test: None,
+            has_passed: false,
             node: nix::unistd::gethostname().unwrap_or_default(),
             text: settings.message.clone(),
             net_timeout: settings.net_timeout,
@@ -102,6 +105,7 @@ impl Monitor {
     /// # Errors
     /// No port could be had, or hardly a descriptor is left.
     pub fn forwards(&mut self) -> io::Result<Vec<OsString>> {
+        self.has_passed = false;
         let forwards = self.pick_forwards();
         if forwards.is_err() {
             self.release_ports();
@@ -139,7 +143,8 @@ impl Monitor {
         let Some(port) = self.ports.local() else {
             return Err(Outcome::Impossible("no monitor port has been picked".into()));
         };
-        Probe::begin(SocketAddr::new(self.loopback, port), self.listener.is_some(), self.message(), now, time)
+        let target = SocketAddr::new(self.loopback, port);
+        Probe::begin(target, self.has_passed, self.listener.is_some(), self.message(), now, time)
     }
 
     /// The test message: `NODENAME autossh PID RANDOM MESSAGE\r\n`.
@@ -185,6 +190,7 @@ impl Monitor {
             }
         }
         if matches!(outcome, Outcome::Passed { .. }) {
+            self.has_passed = true;
             self.ports.release_reservations();
         }
         Some(outcome)

@@ -44,6 +44,8 @@ impl Message {
 #[derive(Debug)]
 pub struct Probe {
     target: SocketAddr,
+    /// A test of this ssh has passed: it listens there, and goes on to for as long as it lives.
+    is_ours: bool,
     stream: TcpStream,
     message: Message,
     /// Number of bytes of the message that are sent; none while connecting.
@@ -65,12 +67,14 @@ enum Answer {
 }
 
 impl Probe {
-    /// Begins to connect to `target`; the answer arrives at the listener if it is a `looped` test.
+    /// Begins to connect to `target`, which `is_ours` if that is known; the answer arrives at the listener if it is a
+    /// `looped` test.
     ///
     /// # Errors
     /// The outcome, if it is known at once.
     pub fn begin(
         target: SocketAddr,
+        is_ours: bool,
         looped: bool,
         message: Message,
         began: Time,
@@ -92,7 +96,8 @@ impl Probe {
             return Err(no_listener(target, &Errno::ECONNREFUSED.into()));
         }
         let answer = if looped { Answer::Loop(Peers::new(message.guessable)) } else { Answer::Echo(0) };
-        let mut probe = Probe { target, stream, message, sent: 0, answer, began, deadline: began.saturating_add(time) };
+        let deadline = began.saturating_add(time);
+        let mut probe = Probe { target, is_ours, stream, message, sent: 0, answer, began, deadline };
         // A connection to this machine is usually established at once.
         probe.send()?;
         Ok(probe)
@@ -171,7 +176,7 @@ impl Probe {
     /// Whether the connection has been made, and not with another user's process, which learns nothing of the message.
     fn connected(&self) -> Result<bool, Outcome> {
         if self.stream.peer_addr().is_ok() {
-            let own = self.stream.local_addr().ok();
+            let own = (!self.is_ours).then(|| self.stream.local_addr().ok()).flatten();
             return match own.and_then(|own| owner::stranger(own, self.target)) {
                 None => Ok(true),
                 Some(uid) => Err(failed(
