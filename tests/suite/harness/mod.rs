@@ -21,8 +21,11 @@ pub use start::Start;
 
 use std::fmt::Debug;
 use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -164,12 +167,21 @@ pub fn pass(seconds: u64) {
     });
 }
 
+/// The first of the ports that are this process's, until it ends: other tests may run beside it.
+static PORTS: LazyLock<(u16, UnixListener)> = LazyLock::new(|| {
+    wait_for("ports that no other test has", || {
+        (2_000..9_000).step_by(500).find_map(|first| {
+            let name = SocketAddr::from_abstract_name(format!("autossh-tests-{first}")).unwrap();
+            Some((first, UnixListener::bind_addr(&name).ok()?))
+        })
+    })
+});
+
 /// Two free ports, the second above the first, for `-M`. Below the range that automatic ports are picked from.
 pub fn port_pair() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 2_000 + u16::try_from(std::process::id() % 3_500).unwrap();
     wait_for("two free ports", || {
-        let port = base + NEXT.fetch_add(2, Ordering::Relaxed);
+        let port = PORTS.0 + NEXT.fetch_add(2, Ordering::Relaxed) % 500;
         let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
         (free(port) && free(port + 1)).then_some(port)
     })
