@@ -54,6 +54,8 @@ case!(the_same_in_the_foreground, Beyond, {
     wait_healthy(&first, first.pid(), port);
     first.signal(Signal::SIGTERM);
     let second = looped(&[], &[], port, "relay sound").start();
+    // Until then the first one's ssh may still serve the port.
+    second.wait_start(1);
     wait_healthy(&second, second.pid(), port);
     assert_eq!(second.starts().len(), 1);
 });
